@@ -1,0 +1,1 @@
+"""L4: applications that run on app tiles."""

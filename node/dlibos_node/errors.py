@@ -1,0 +1,19 @@
+"""What can go wrong in a tile, by situation. Drops and refusals are counters with a reason, not exceptions."""
+
+from __future__ import annotations
+
+
+class DlibosError(Exception):
+    """Base of all errors this package raises on purpose; the message says what failed, where, and the next step."""
+
+
+class ConfigurationError(DlibosError):
+    """What the tile was asked to be cannot be: a wrong value, an unknown key, a missing file."""
+
+
+class DeviceError(DlibosError):
+    """The network device cannot be had or used."""
+
+
+class PartitionError(DlibosError):
+    """A partition cannot be made, handed over or mapped."""

@@ -1,0 +1,1 @@
+"""L1: partitions, the buffers in them, and who may read a buffer until when."""

@@ -1,0 +1,1 @@
+"""L3: the asynchronous socket interface of an application tile. Read `api` first."""

@@ -1,0 +1,91 @@
+"""The asynchronous socket interface as an application sees it: callbacks in, commands out, completions for both.
+
+The calls follow IX (Belay et al., OSDI 2014): connected, received, sent, dead; send, received_done, close. Nothing
+blocks. An application that runs on these two protocols runs on a mesh, and in a test on plain objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Handler(Protocol):
+    """The application's side of one connection."""
+
+    def received(self, data: memoryview) -> None:
+        """Bytes arrived, in order.
+
+        `data` lies in the RX partition and is valid only during the call: copy what must outlive it. The bytes count
+        as consumed when the call returns, so the peer's window opens again, unless the connection is paused.
+        """
+
+    def sent(self) -> None:
+        """Bytes sent earlier were acknowledged by the peer: `Connection.unacknowledged` fell, buffers are free again."""
+
+    def eof(self) -> None:
+        """The peer will send no more (FIN). Sending is still possible."""
+
+    def closed(self, reset: bool) -> None:
+        """The connection is gone: in order, or by a reset or time-out. No call follows. Called exactly once."""
+
+
+class Connection(Protocol):
+    """The mesh's side of one connection."""
+
+    peer: tuple[str, int]
+    """Address and port of the client."""
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes given to `send` or `commit` that the peer has not acknowledged."""
+
+    def send(self, data: bytes | bytearray | memoryview) -> bool:
+        """Copy `data` into this tile's APP partition and send it.
+
+        False, and nothing is sent, when the partition has no room: stop, and go on in the next `Handler.sent` of any
+        connection of this tile (`Handler.sent` is also called on a connection that was refused, once room is back).
+        """
+
+    def allocate(self, size: int) -> memoryview | None:
+        """Reserve one APP buffer of at most `size` bytes (at most 64 KiB; the view's length says how much was given).
+
+        For sending without a copy: fill the front, then `commit`. None when the partition has no room, as in `send`.
+        One reservation at a time per connection; a second call before `commit` returns the same buffer.
+        """
+
+    def commit(self, length: int) -> None:
+        """Send the first `length` bytes of the reserved buffer; 0 gives it back. It must not be written after this."""
+
+    def pause(self) -> None:
+        """Deliver no more `received` until `resume`; the peer's window closes by itself."""
+
+    def resume(self) -> None:
+        """Deliver again, first what waited."""
+
+    def close(self) -> None:
+        """Send FIN after what was given to `send`. Bytes that still arrive are delivered until the peer closes."""
+
+    def abort(self) -> None:
+        """Send RST now; unsent bytes are dropped. `Handler.closed(reset=True)` follows."""
+
+
+Accept = Callable[[Connection], Handler]
+"""Called for every new connection; the answer is its handler."""
+
+
+class Timers(Protocol):
+    """What an application may ask of the tile's clock."""
+
+    def time(self) -> float:
+        """Seconds of a monotonic clock."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Cancellable:
+        """Call back once after `delay` seconds."""
+
+
+class Cancellable(Protocol):
+    """A timer that was set."""
+
+    def cancel(self) -> None:
+        """Do not call back any more."""

@@ -1,0 +1,1 @@
+"""L2: a sans-IO host: interface, neighbours, demultiplexing, listeners."""

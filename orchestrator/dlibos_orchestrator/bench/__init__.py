@@ -1,0 +1,1 @@
+"""Benchmarks: the mesh beside a kernel server, interleaved in one run."""
