@@ -1,0 +1,114 @@
+"""One queue of a kernel TAP device, opened elsewhere (queue.py): one read or write per frame, the kernel offloads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from dlibos_node.errors import DeviceError
+from dlibos_node.nic.device import Buffer, DeviceStatistics
+from dlibos_node.nic.virtio import HEADER_LENGTH
+
+# linux/if_tun.h
+TUNGETIFF: Final = 0x800454D2
+TUNSETOFFLOAD: Final = 0x400454D0
+TUNSETVNETHDRSZ: Final = 0x400454D8
+TUNSETVNETLE: Final = 0x400454DC
+IFF_TAP: Final = 0x0002
+IFF_NO_PI: Final = 0x1000
+IFF_VNET_HDR: Final = 0x4000
+_REQUIRED: Final = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
+
+# TUN_F_*: offloads by falling rank; each needs those before it, so a refusal takes away from the end.
+_OFFLOADS: Final = (("csum", 0x01), ("tso4", 0x02), ("tso6", 0x04), ("tso_ecn", 0x08))
+
+
+class Tap:
+    """A `Device` over the descriptor of a multi-queue TAP queue (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR), which it owns.
+
+    Raises DeviceError when `descriptor` is not such a queue; the descriptor is closed then. `offloads` are what the
+    kernel granted for received frames; in transmitted frames the kernel accepts all of them anyway. They belong to
+    the interface, not to the queue: the last queue that was opened decides for all.
+    """
+
+    __slots__ = ("_fd", "mtu", "name", "offloads", "statistics")
+
+    def __init__(self, descriptor: int, mtu: int) -> None:
+        self._fd = descriptor
+        self.mtu = mtu
+        self.statistics = DeviceStatistics()
+        try:
+            self.name: Final = _interface(descriptor)
+            fcntl.ioctl(descriptor, TUNSETVNETHDRSZ, struct.pack("i", HEADER_LENGTH))
+            fcntl.ioctl(descriptor, TUNSETVNETLE, struct.pack("i", 1))
+            os.set_blocking(descriptor, False)
+        except OSError as error:
+            self.close()
+            raise DeviceError(f"descriptor is not a usable TAP queue ({error}); open it with `dlibos up`") from error
+        except DeviceError:
+            self.close()
+            raise
+        self.offloads: tuple[str, ...] = _negotiate(descriptor)
+
+    def fileno(self) -> int:
+        """Return the queue's descriptor."""
+        return self._fd
+
+    def receive(self, buffers: Sequence[memoryview]) -> int:
+        """Read one frame (see Device)."""
+        try:
+            count = os.readv(self._fd, buffers)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.statistics.failed(error)
+            return 0
+        statistics = self.statistics
+        statistics.rx_frames += 1
+        statistics.rx_bytes += count - HEADER_LENGTH
+        return count
+
+    def transmit(self, parts: Sequence[Buffer]) -> bool:
+        """Write one frame (see Device)."""
+        try:
+            count = os.writev(self._fd, parts)
+        except OSError as error:
+            self.statistics.failed(error)
+            return False
+        statistics = self.statistics
+        statistics.tx_frames += 1
+        statistics.tx_bytes += count - HEADER_LENGTH
+        return True
+
+    def close(self) -> None:
+        """Close the queue; its share of the traffic moves to the other queues."""
+        descriptor, self._fd = self._fd, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _interface(descriptor: int) -> str:
+    """Return the name of the interface behind `descriptor`; DeviceError if it lacks the flags this class relies on."""
+    answer = fcntl.ioctl(descriptor, TUNGETIFF, bytes(40))
+    raw_name, flags = struct.unpack_from("16sH", answer)
+    name = str(raw_name.rstrip(b"\0").decode())
+    if flags & _REQUIRED != _REQUIRED:
+        raise DeviceError(
+            f"{name} has flags {flags:#06x}; open it with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR ({_REQUIRED:#06x})"
+        )
+    return name
+
+
+def _negotiate(descriptor: int) -> tuple[str, ...]:
+    """Ask for all offloads, then for fewer, until the kernel agrees; return the names of those granted."""
+    for count in range(len(_OFFLOADS), 0, -1):
+        wanted = _OFFLOADS[:count]
+        try:
+            fcntl.ioctl(descriptor, TUNSETOFFLOAD, sum(bit for _, bit in wanted))
+        except OSError:
+            continue
+        return tuple(name for name, _ in wanted)
+    return ()
