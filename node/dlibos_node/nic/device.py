@@ -7,7 +7,7 @@ import errno
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-Buffer = bytes | bytearray | memoryview
+from dlibos_node.wire.buffer import Buffer
 
 
 class Drop(enum.Enum):

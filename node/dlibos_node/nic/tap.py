@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from dlibos_node.errors import DeviceError
-from dlibos_node.nic.device import Buffer, DeviceStatistics
+from dlibos_node.nic.device import DeviceStatistics
 from dlibos_node.nic.virtio import HEADER_LENGTH
+from dlibos_node.wire.buffer import Buffer
 
 # linux/if_tun.h
 TUNGETIFF: Final = 0x800454D2
