@@ -1,0 +1,94 @@
+"""Values of flags: text to typed values, with a message that says what is expected."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Final
+
+from dlibos_orchestrator.model.options import Faults, Published
+
+DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+PROBABILITIES: Final = ("loss", "duplicate", "corrupt", "reorder")
+
+
+def count(text: str) -> int:
+    """Return a number of tiles."""
+    if not text.isdecimal() or len(text) > 4:
+        raise ArgumentTypeError(f"{text!r} is not a count; expected a number such as 2")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """Return the seconds of "500ms", "2s" or "1m"."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is not a duration; expected one such as 500ms, 2s or 1m")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def mesh_size(text: str) -> tuple[int, int]:
+    """Return (width, height) of "6x6"."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and len(text) < 8):
+        raise ArgumentTypeError(f"{text!r} is not a mesh size; expected WIDTHxHEIGHT, such as 6x6")
+    return int(width), int(height)
+
+
+def published(text: str) -> Published:
+    """Return what "8080:80" or "127.0.0.1:8080:80" publishes."""
+    host, _, ports = text.rpartition(":")[0].rpartition(":")
+    host_port, mesh_port = ports, text.rpartition(":")[2]
+    if not (_is_port(host_port) and _is_port(mesh_port)):
+        raise ArgumentTypeError(f"{text!r} is not [HOST:]PORT:MESH_PORT, such as 8080:80, with ports from 1 to 65535")
+    return Published(_host(host or "127.0.0.1"), int(host_port), int(mesh_port))
+
+
+def faults(text: str) -> Faults:
+    """Return the faults of "loss=0.01,seed=3"."""
+    values: dict[str, float] = {}
+    seed = 0
+    for item in text.split(","):
+        key, _, value = item.partition("=")
+        if key == "seed":
+            seed = _seed(value)
+        elif key in PROBABILITIES:
+            values[key] = _probability(key, value)
+        else:
+            raise ArgumentTypeError(f"unknown fault {key!r}; known: {', '.join(PROBABILITIES)} (0 to 1) and seed")
+    return Faults(seed=seed, **values)
+
+
+def path(text: str) -> Path:
+    """Return an absolute path."""
+    return Path(text).expanduser().absolute()
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address("127.0.0.1" if text == "localhost" else text))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not an IPv4 address of this machine, such as 127.0.0.1") from error
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 64:
+        raise ArgumentTypeError(f"seed={text} is not a whole number below 2**64")
+    return int(text)
+
+
+def _probability(key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise ArgumentTypeError(f"{key}={text} is not a probability from 0 to 1")
+    return value

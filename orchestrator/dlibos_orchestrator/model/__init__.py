@@ -1,0 +1,1 @@
+"""What is wanted and where it goes. Pure: no I/O, no clock."""

@@ -1,0 +1,64 @@
+"""The desired state of a mesh, as the message the tiles read, made from what the user asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from dlibos.control.v1 import mesh_pb2
+
+from dlibos_orchestrator.model.options import MeshOptions
+from dlibos_orchestrator.model.placement import place
+
+MESH_ADDRESS: Final = "10.77.0.2/24"
+PEER_ADDRESS: Final = "10.77.0.1/24"
+# Locally administered unicast addresses (IEEE 802, second bit of the first octet).
+MESH_MAC: Final = "02:d1:b0:00:00:02"
+PEER_MAC: Final = "02:d1:b0:00:00:01"
+MTU: Final = 1500
+
+
+def desired_mesh(
+    options: MeshOptions, kind: mesh_pb2.NicKind.ValueType, directory: Path, mesh_id: str
+) -> mesh_pb2.Mesh:
+    """Return the desired state of a mesh whose sockets live in `directory`; `kind` is what `--nic` came to."""
+    mesh = mesh_pb2.Mesh(id=mesh_id, width=options.width, height=options.height, nic=_nic(options, kind, directory))
+    for tile, role in enumerate(place(options)):
+        mesh.tiles.append(_tile(options, tile, role, directory))
+    return mesh
+
+
+def same_mesh(one: mesh_pb2.Mesh, other: mesh_pb2.Mesh) -> bool:
+    """Tell whether two meshes differ in nothing but the id drawn at their start."""
+    left, right = mesh_pb2.Mesh(), mesh_pb2.Mesh()
+    left.CopyFrom(one)
+    right.CopyFrom(other)
+    left.id = right.id = ""
+    return left == right
+
+
+def _nic(options: MeshOptions, kind: mesh_pb2.NicKind.ValueType, directory: Path) -> mesh_pb2.Nic:
+    nic = mesh_pb2.Nic(
+        kind=kind, mac=MESH_MAC, address=MESH_ADDRESS, peer_mac=PEER_MAC, peer_address=PEER_ADDRESS, mtu=MTU
+    )
+    if kind == mesh_pb2.NIC_KIND_TAP:
+        nic.keeper = str(directory / "nic.sock")
+    if options.pcap is not None:
+        nic.pcap = str(options.pcap)
+    for port in options.publish:
+        nic.publish.add(host=port.host, host_port=port.host_port, mesh_port=port.mesh_port)
+    if options.fault is not None:
+        nic.fault.CopyFrom(mesh_pb2.Fault(**vars(options.fault)))
+    return nic
+
+
+def _tile(options: MeshOptions, tile: int, role: mesh_pb2.Role.ValueType, directory: Path) -> mesh_pb2.Tile:
+    desired = mesh_pb2.Tile(
+        tile=tile,
+        role=role,
+        address=f"unix:{directory / 'noc' / f'{tile}.sock'}",
+        memory=str(directory / "mem" / f"{tile}.sock"),
+    )
+    if role == mesh_pb2.ROLE_APP:
+        desired.app.CopyFrom(mesh_pb2.App(kind=options.app_kind, root=str(options.root or "")))
+    return desired

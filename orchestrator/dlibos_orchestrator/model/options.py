@@ -1,0 +1,89 @@
+"""What a user asks of a mesh, in the user's terms, checked as far as that needs no machine to look at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dlibos_orchestrator.errors import UsageError
+
+APP_KINDS: Final = ("web",)
+NIC_CHOICES: Final = ("auto", "tap", "user")
+MAX_SIDE: Final = 16  # a quarter of what 4-digit tile ids in socket paths would allow, and four times a TILE-Gx36 row
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True)
+class Published:
+    """`host`:`host_port` outside leads to `mesh_port` of the mesh's address, as docker -p does."""
+
+    host: str
+    host_port: int
+    mesh_port: int
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Seeded faults at the NIC, both ways; probabilities 0..1."""
+
+    seed: int = 0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    corrupt: float = 0.0
+    reorder: float = 0.0
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """One mesh as asked for. `check` says whether it can be."""
+
+    name: str = "default"
+    width: int = 6
+    height: int = 6
+    driver: int = 1
+    stack: int = 1
+    app: int = 1
+    idle: int = 0
+    app_kind: str = "web"
+    root: Path | None = None
+    publish: tuple[Published, ...] = ()
+    nic: str = "auto"
+    pcap: Path | None = None
+    fault: Faults | None = None
+
+    @property
+    def tiles(self) -> int:
+        """Count of tiles asked for, of every role."""
+        return self.driver + self.stack + self.app + self.idle
+
+    def check(self) -> None:
+        """Raise UsageError, one line with the fix, for a mesh that cannot be."""
+        check_name(self.name)
+        self._check_counts()
+        if self.app_kind not in APP_KINDS:
+            raise UsageError(f"unknown --app-kind {self.app_kind!r}; known: {', '.join(APP_KINDS)}")
+        if self.root is not None and not self.root.is_dir():
+            raise UsageError(f"--root {self.root} is not a directory; name an existing one, or leave --root out")
+
+    def _check_counts(self) -> None:
+        for role in ("driver", "stack", "app"):
+            if getattr(self, role) < 1:
+                raise UsageError(
+                    f"--{role} {getattr(self, role)}: a mesh needs at least one {role} tile; use --{role} 1"
+                )
+        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
+            raise UsageError(f"--mesh {self.width}x{self.height}: each side must be 1 to {MAX_SIDE}")
+        if self.tiles > self.width * self.height:
+            side = next(n for n in range(1, self.tiles + 1) if n * n >= self.tiles)
+            raise UsageError(
+                f"{self.tiles} tiles do not fit on a {self.width}x{self.height} mesh; "
+                f"ask for fewer, or for --mesh {side}x{side}"
+            )
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a mesh name that could not be a directory and a process argument everywhere."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name {name!r}: use 1 to 32 of a-z 0-9 _ -, beginning with a letter or digit")

@@ -1,0 +1,146 @@
+"""The directory of a mesh: what is wanted (mesh.json), what the tiles say (status/), their sockets and logs.
+
+BASE/NAME.lock     held while `up` or `down` works on the mesh
+BASE/NAME/         mode 0700, gone after `down`
+  mesh.json        message Mesh
+  status/T.json    message TileStatus, written by tile T
+  log/P.log        what process P says
+  noc/T.sock mem/T.sock nic.sock
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from dlibos.control.v1 import mesh_pb2
+from google.protobuf import json_format
+
+from dlibos_orchestrator.errors import MachineError, MeshStateError
+from dlibos_orchestrator.model.options import MAX_SIDE
+
+SOCKET_PATH_LIMIT: Final = 108  # bytes of sun_path, unix(7), with the closing zero
+LOCK_PATIENCE: Final = 10.0  # seconds; longer than the longest `down`
+
+
+class MeshDirectory:
+    """The files of one mesh at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self.mesh_file: Final = path / "mesh.json"
+
+    def create(self) -> None:
+        """Make the directory and its rooms, for the owner alone."""
+        longest = len(os.fsencode(self.path / "mem" / f"{MAX_SIDE * MAX_SIDE}.sock"))
+        if longest >= SOCKET_PATH_LIMIT:
+            raise MachineError(
+                f"{self.path} is too long for unix sockets ({longest} of {SOCKET_PATH_LIMIT - 1} bytes); "
+                "set DLIBOS_RUNTIME_DIR to a shorter directory"
+            )
+        self.path.mkdir(mode=0o700)
+        for room in ("status", "log", "noc", "mem"):
+            (self.path / room).mkdir(mode=0o700)
+
+    def write_mesh(self, mesh: mesh_pb2.Mesh) -> None:
+        """Write the desired state in one step: a reader sees all of it or nothing."""
+        draft = self.path / "mesh.json.new"
+        draft.write_text(json_format.MessageToJson(mesh))
+        draft.replace(self.mesh_file)
+
+    def read_mesh(self) -> mesh_pb2.Mesh:
+        """Return the desired state; MeshStateError when there is none or it is unreadable."""
+        try:
+            return json_format.Parse(self.mesh_file.read_text(), mesh_pb2.Mesh())
+        except (OSError, json_format.ParseError, UnicodeDecodeError) as error:
+            raise MeshStateError(
+                f"{self.mesh_file} cannot be read ({error}); run `dlibos down --name {self.path.name}`"
+            ) from error
+
+    def read_status(self, tile: int) -> mesh_pb2.TileStatus | None:
+        """Return what a tile says of itself; None until it has said something."""
+        try:
+            text = (self.path / "status" / f"{tile}.json").read_text()
+            return json_format.Parse(text, mesh_pb2.TileStatus())
+        except (OSError, json_format.ParseError, UnicodeDecodeError):
+            return None
+
+    def log_file(self, process: str) -> Path:
+        """Return where process `process` ("keeper", "tile-3") writes what it has to say."""
+        return self.path / "log" / f"{process}.log"
+
+
+def base_directory() -> Path:
+    """Return the directory of all meshes of this user."""
+    if own := os.environ.get("DLIBOS_RUNTIME_DIR"):
+        return Path(own).absolute()
+    if session := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(session).absolute() / "dlibos"
+    return Path("/tmp") / f"dlibos-{os.getuid()}"  # noqa: S108 - owner and mode are checked before use
+
+
+def mesh_directory(name: str) -> MeshDirectory:
+    """Return the directory of the mesh `name`, which need not exist."""
+    return MeshDirectory(base_directory() / name)
+
+
+def make_base() -> Path:
+    """Make the directory of all meshes; refuse one that somebody else could have prepared."""
+    base = base_directory()
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = base.lstat()
+    except OSError as error:
+        raise MachineError(f"{base}: {error.strerror}; set DLIBOS_RUNTIME_DIR to a directory of yours") from error
+    if base.is_symlink() or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+        raise MachineError(
+            f"{base} is not a directory that only you can write; set DLIBOS_RUNTIME_DIR to one that is (mode 0700)"
+        )
+    return base
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Keep every other `up` and `down` away from the mesh `name`; MeshStateError when one stays too long."""
+    path = make_base() / f"{name}.lock"
+    descriptor = _acquire(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while still held: whoever waits sees that its file is no longer the one
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if _lock(descriptor) and _is_current(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        if time.monotonic() > deadline:
+            raise MeshStateError(
+                f"another `dlibos up` or `dlibos down` works on mesh {path.stem!r}; try again after it"
+            )
+        time.sleep(0.05)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_current(descriptor: int, path: Path) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False

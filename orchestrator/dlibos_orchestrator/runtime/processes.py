@@ -1,0 +1,135 @@
+"""Processes of a mesh: started detached, found again by their command line, ended by process id.
+
+No file says which processes belong to a mesh: the process table does. A process is the mesh's if its argument vector
+runs one of our modules with `--dir` and exactly the mesh's directory, and it is ours by user id. So `down` finds
+everything, whenever the launcher died.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+TILE_MODULE: Final = "dlibos_node"
+KEEPER_MODULE: Final = "dlibos_orchestrator.runtime.keeper"
+PUBLISHER_MODULE: Final = "dlibos_orchestrator.runtime.publisher"
+MODULES: Final = (TILE_MODULE, KEEPER_MODULE, PUBLISHER_MODULE)
+GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL
+POLL: Final = 0.02  # seconds
+
+
+class MeshProcess(NamedTuple):
+    """A running process of a mesh. `tile` is None for the keeper and the publisher."""
+
+    pid: int
+    module: str
+    directory: str
+    tile: int | None
+
+
+def spawn(module: str, directory: Path, arguments: Sequence[str], log: Path) -> int:
+    """Start `python -m module --dir directory arguments...` in a session of its own; return its process id.
+
+    It outlives the caller. Input is /dev/null; output goes to `log`; inheritable descriptors are inherited.
+    """
+    # -P: whatever lies in the caller's directory must not shadow a module.
+    argv = [sys.executable, "-P", "-m", module, "--dir", str(directory), *arguments]
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=files, setsid=True)
+
+
+def scan(directory: Path | None = None) -> list[MeshProcess]:
+    """Return the running processes of the mesh at `directory`, or of all meshes of this user."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (process := _read(entry)) is not None:
+            found.append(process)
+    return sorted(p for p in found if directory is None or p.directory == str(directory))
+
+
+def _read(entry: Path) -> MeshProcess | None:
+    try:
+        argv = (entry / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+        if "--dir" not in argv or entry.stat().st_uid != os.geteuid():
+            return None
+    except OSError:  # it ended meanwhile
+        return None
+    return parse_argv(int(entry.name), argv)
+
+
+def parse_argv(pid: int, argv: Sequence[str]) -> MeshProcess | None:
+    """Return the mesh process that an argument vector stands for, if it does."""
+    module, directory = _value(argv, "-m"), _value(argv, "--dir")
+    if module not in MODULES or directory is None:
+        return None
+    tile = _value(argv, "--tile")
+    return MeshProcess(pid, module, directory, int(tile) if tile is not None and tile.isdigit() else None)
+
+
+def _value(argv: Sequence[str], flag: str) -> str | None:
+    if flag not in argv[:-1]:
+        return None
+    return argv[argv.index(flag) + 1]
+
+
+def stop_all(directory: Path) -> list[MeshProcess]:
+    """End all processes of the mesh: SIGTERM, then SIGKILL. Return those that are still there (none, normally)."""
+    waiting = _signal_until_gone(directory, signal.SIGTERM)
+    if waiting:
+        waiting = _signal_until_gone(directory, signal.SIGKILL)
+    return waiting
+
+
+def _signal_until_gone(directory: Path, number: signal.Signals) -> list[MeshProcess]:
+    signalled: set[int] = set()
+    deadline = time.monotonic() + GRACE
+    while (running := scan(directory)) and time.monotonic() < deadline:
+        for process in running:
+            if process.pid not in signalled:
+                signalled.add(process.pid)
+                _signal(process.pid, number)
+        time.sleep(POLL)
+    for pid in signalled:
+        reap(pid)
+    return running
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it ended meanwhile
+        os.kill(pid, number)
+
+
+def reap(pid: int) -> bool:
+    """Tell whether `pid` has ended, if it is a child of ours; leave no zombie."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident set size of a process, 0 when it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process so far, 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
