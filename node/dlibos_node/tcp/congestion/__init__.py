@@ -1,0 +1,1 @@
+"""Congestion control: one interface (control.py) and the algorithms behind it."""
