@@ -71,7 +71,7 @@ def bring_up(name: str) -> None:
 
 
 def configure(name: str, mac: str, address: str, mtu: int) -> None:
-    """Give the interface a `mac`, an IPv4 `address` ("10.77.0.1/24"), its `mtu` in bytes and its queue length; set it up."""
+    """Give the interface a `mac`, an IPv4 `address` ("10.77.0.1/24"), its `mtu` in bytes, a queue length; set it up."""
     _refuse_ipv6(name)
     network = ipaddress.IPv4Interface(address)
     with _control_socket() as control:

@@ -45,7 +45,20 @@ def spawn(module: str, directory: Path, arguments: Sequence[str], log: Path) -> 
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    return os.posix_spawn(sys.executable, argv, os.environ, file_actions=files, setsid=True)
+    pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=files, setsid=True)
+    _await_arguments(pid)
+    return pid
+
+
+def _await_arguments(pid: int) -> None:
+    """posix_spawn returns a moment before the kernel shows the new argument vector: until then `scan` is blind."""
+    line = Path(f"/proc/{pid}/cmdline")
+    while not line.read_bytes() and not _has_ended(pid):
+        time.sleep(0.001)
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def scan(directory: Path | None = None) -> list[MeshProcess]:
