@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 
 from dlibos_orchestrator import __version__
 from dlibos_orchestrator.cli import completion, demo, doctor, down, execute, logs, ps, up
@@ -31,6 +31,8 @@ def build_parser() -> Parser:
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command", parser_class=Parser)
     for command in COMMANDS:
         command.add(subparsers)
+    for subparser in subparsers.choices.values():
+        subparser.set_defaults(parser=subparser)
     return parser
 
 
@@ -43,7 +45,7 @@ def core_is_compiled() -> bool:
     """Tell whether mypyc's output lies in the tiles' package, without importing it."""
     package = importlib.util.find_spec("dlibos_node")
     folders = (package.submodule_search_locations or []) if package else []
-    return any(Path(folder, "tcp").glob("*.so") for folder in folders)
+    return any(list(Path(folder, "tcp").glob("*.so")) for folder in folders)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +53,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser()
     _refuse_unknown_command(parser, argv)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse_unknown_flag(args.parser if args.command else parser, unknown[0])
     if args.version:
         print(version())
         return 0
@@ -88,3 +92,9 @@ def _refuse_unknown_command(parser: Parser, argv: Sequence[str]) -> None:
     known = {command.NAME for command in COMMANDS}
     if argv and not argv[0].startswith("-") and argv[0] not in known:
         parser.error(f"unknown command {argv[0]!r}{did_you_mean(argv[0], known)}")
+
+
+def _refuse_unknown_flag(parser: argparse.ArgumentParser, word: str) -> NoReturn:
+    flags = [option for option in parser._option_string_actions if option.startswith("--")]
+    hint = did_you_mean(word.partition("=")[0], flags) if word.startswith("-") else ""
+    parser.error(f"unknown argument {word!r}{hint}")

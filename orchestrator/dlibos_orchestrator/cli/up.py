@@ -33,7 +33,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--wait", action="store_const", const=True, help="return when every tile is ready")
     parser.add_argument("--timeout", type=values.duration, metavar="30s", help="longest --wait (30s)")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print the tiles")
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run)
 
 
 def add_mesh_flags(parser: Parser) -> None:

@@ -37,15 +37,19 @@ class MeshDirectory:
 
     def create(self) -> None:
         """Make the directory and its rooms, for the owner alone."""
+        self.check_length()
+        self.path.mkdir(mode=0o700)
+        for room in ("status", "log", "noc", "mem"):
+            (self.path / room).mkdir(mode=0o700)
+
+    def check_length(self) -> None:
+        """Raise MachineError when a socket's path would be too long."""
         longest = len(os.fsencode(self.path / "mem" / f"{MAX_SIDE * MAX_SIDE}.sock"))
         if longest >= SOCKET_PATH_LIMIT:
             raise MachineError(
                 f"{self.path} is too long for unix sockets ({longest} of {SOCKET_PATH_LIMIT - 1} bytes); "
                 "set DLIBOS_RUNTIME_DIR to a shorter directory"
             )
-        self.path.mkdir(mode=0o700)
-        for room in ("status", "log", "noc", "mem"):
-            (self.path / room).mkdir(mode=0o700)
 
     def write_mesh(self, mesh: mesh_pb2.Mesh) -> None:
         """Write the desired state in one step: a reader sees all of it or nothing."""

@@ -6,6 +6,7 @@ tiles say lies in the mesh's directory (`directory`).
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import secrets
@@ -187,15 +188,18 @@ def _bind(port: Published) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        raise MachineError(
-            f"port {port.host}:{port.host_port} cannot be published: {error.strerror}; "
-            f"choose another, as in --publish {_other_port(port)}:{port.mesh_port}"
-        ) from error
+        raise MachineError(_why_not_published(port, error)) from error
     return listener
 
 
-def _other_port(port: Published) -> int:
-    return port.host_port + (10_000 if port.host_port < 50_000 else -10_000)
+def _why_not_published(port: Published, error: OSError) -> str:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--publish: {port.host} is not an address of this machine; use 127.0.0.1"
+    other = port.host_port + (10_000 if port.host_port < 50_000 else -10_000)
+    return (
+        f"port {port.host}:{port.host_port} cannot be published: {error.strerror}; "
+        f"choose another, as in --publish {other}:{port.mesh_port}"
+    )
 
 
 def _raise_file_limit() -> None:
