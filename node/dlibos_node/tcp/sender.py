@@ -260,7 +260,8 @@ def duplicate(t: Tcb, now: int) -> None:
 def retransmit_head(t: Tcb, now: int) -> None:
     """Send again one segment from snd_una, leaving snd_nxt where it is."""
     sent = t.unacknowledged - t.unsent
-    spans = gather(t.queue, 0, t.head, min(sent, t.snd_mss))
+    # Not beyond a window that has shrunk, unless it is closed: then this is a probe.
+    spans = gather(t.queue, 0, t.head, min(sent, t.snd_mss, t.snd_wnd or t.snd_mss))
     length = sum([span.length for span in spans])
     flags = ACK | PSH
     if t.fin_sent and length == t.unacknowledged:
@@ -295,7 +296,7 @@ def on_timeout(t: Tcb, now: int) -> None:
         # The window shrank to nothing under data in flight: ask, rather than count time-outs.
         t.persist_at = now + t.rto.rto
     else:
-        emit(t, min(t.unsent, t.snd_mss), now)
+        emit(t, min(t.unsent, t.snd_mss, t.snd_wnd), now)
 
 
 def go_back(t: Tcb) -> None:
