@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 
 class Span:
@@ -13,7 +13,7 @@ class Span:
 
     __slots__ = ("lease", "length", "offset")
 
-    def __init__(self, lease: object, offset: int, length: int) -> None:
+    def __init__(self, lease: Any, offset: int, length: int) -> None:
         self.lease: Final = lease
         self.offset: Final = offset
         self.length: Final = length

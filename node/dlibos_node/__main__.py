@@ -1,0 +1,44 @@
+"""`python -m dlibos_node --dir DIR --tile N`: one tile of the mesh whose directory is DIR, as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+from dlibos_node import __version__
+from dlibos_node.agent import Agent
+from dlibos_node.errors import DlibosError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tile; 0 when it was told to stop, 1 when it could not be what it was asked to be."""
+    parser = argparse.ArgumentParser(prog="dlibos_node", description="One tile of a DLibOS mesh.")
+    parser.add_argument("--dir", type=Path, required=True, help="the mesh's directory, made by `dlibos up`")
+    parser.add_argument("--tile", type=int, required=True, help="this tile's number, y * width + x")
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    parser.add_argument("--version", action="version", version=f"dlibos_node {__version__}")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    agent: Agent | None = None
+    try:
+        agent = Agent(options.dir, options.tile)
+        asyncio.run(agent.run())
+    except (TimeoutError, DlibosError, OSError) as error:
+        text = str(error) or "the other tiles did not come up in time: see their logs"
+        print(f"dlibos: tile {options.tile}: {text}", file=sys.stderr)
+        if agent is not None:
+            agent.status.problem = text
+            with contextlib.suppress(OSError):
+                agent.report()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Which network device a driver tile gets: a TAP queue or the user-mode NIC, with the wrappers that were asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlibos.control.v1 import mesh_pb2
+
+from dlibos_node.nic.device import Device
+from dlibos_node.nic.fault import Fault, Rates
+from dlibos_node.nic.pcap import Pcap
+from dlibos_node.nic.queue import fetch_queue
+from dlibos_node.nic.tap import Tap
+
+
+async def open_device(nic: mesh_pb2.Nic, index: int, drivers: int) -> Device:
+    """Open the device of the driver with this index; DeviceError says why not."""
+    device = _open_tap(nic)
+    if nic.HasField("fault"):
+        fault = nic.fault
+        rates = Rates(loss=fault.loss, duplicate=fault.duplicate, corrupt=fault.corrupt, reorder=fault.reorder)
+        device = Fault(device, fault.seed + index, rates)
+    if nic.pcap:
+        device = Pcap(device, str(Path(nic.pcap) / f"driver-{index}.pcap"))
+    return device
+
+
+def _open_tap(nic: mesh_pb2.Nic) -> Device:
+    fd, info = fetch_queue(nic.keeper)
+    return Tap(fd, info.mtu)

@@ -1,0 +1,260 @@
+"""Links over gRPC: one bidirectional stream per pair of tiles; the only module that knows gRPC.
+
+The tile with the lower number dials, so that two tiles never hold two streams. Each direction opens with a hello; then
+whatever waits for the peer when the previous write has completed goes out as one frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+from dlibos.noc.v1.noc_pb2 import Frame, Hello
+from dlibos.noc.v1.noc_pb2_grpc import NocServicer, NocStub, add_NocServicer_to_server
+
+from dlibos_node.errors import ConfigurationError
+from dlibos_node.noc.peer import Peer
+from dlibos_node.noc.queues import Queues, Refusal
+
+log = logging.getLogger(__name__)
+
+VERSION: Final = 1
+HELLO_TIMEOUT: Final = 5.0
+RETRY_FIRST: Final = 0.02
+RETRY_LAST: Final = 1.0
+
+STATUS: Final = {
+    Refusal.MESH: grpc.StatusCode.FAILED_PRECONDITION,
+    Refusal.VERSION: grpc.StatusCode.FAILED_PRECONDITION,
+    Refusal.TILE: grpc.StatusCode.NOT_FOUND,
+    Refusal.ROUTE: grpc.StatusCode.PERMISSION_DENIED,
+    Refusal.CREDIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}  # all others: INVALID_ARGUMENT
+
+OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.http2.bdp_probe", 0),  # its pings cost a frame each; a unix socket has no delay to fill
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+Read = Callable[[], Awaitable[object]]
+Write = Callable[[Frame], Awaitable[None]]
+
+
+class Network:
+    """All links of one tile.
+
+    `deliver` is called after each frame whose messages were put into `queues`; `changed` when a link came up or went.
+    """
+
+    def __init__(
+        self,
+        mesh: str,
+        tile: int,
+        queues: Queues,
+        deliver: Callable[[], None],
+        changed: Callable[[Peer], None],
+    ) -> None:
+        self.mesh = mesh
+        self.tile = tile
+        self.queues = queues
+        self.peers: dict[int, Peer] = {}
+        self._deliver = deliver
+        self._changed = changed
+        self._sessions: dict[int, _Session] = {}
+        self._server: grpc.aio.Server | None = None
+        self._dials: set[asyncio.Task[None]] = set()
+
+    async def serve(self, address: str) -> None:
+        """Listen for tiles with lower numbers at `address` ("unix:/path" or "host:port")."""
+        server = grpc.aio.server(options=OPTIONS)
+        add_NocServicer_to_server(_Servicer(self), server)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigurationError(f"tile {self.tile}: cannot listen at {address}: is another tile there?") from error
+        await server.start()
+        self._server = server
+
+    def add(self, peer: Peer, address: str) -> None:
+        """Make a tile known; dial it if it is this side's turn to dial, else wait for its call."""
+        self.peers[peer.number] = peer
+        if self.tile < peer.number:
+            task = asyncio.create_task(self._dial(peer, address), name=f"dial {peer.number}")
+            self._dials.add(task)
+            task.add_done_callback(self._dials.discard)
+
+    def flush(self) -> None:
+        """Let everything that waits go out, one frame a peer."""
+        for session in self._sessions.values():
+            session.wake()
+
+    def flush_to(self, number: int) -> None:
+        """Let what waits for one peer go out."""
+        session = self._sessions.get(number)
+        if session is not None:
+            session.wake()
+
+    async def close(self) -> None:
+        """Close all links and stop listening."""
+        for task in self._dials:
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(0)
+
+    def hello(self, peer: Peer) -> Frame:
+        """Return the first frame of this side's direction."""
+        hello = Hello(version=VERSION, mesh_id=self.mesh, source=self.tile, destination=peer.number)
+        hello.credits.extend([peer.capacity] * len(peer.credits))
+        return Frame(hello=hello)
+
+    def examine(self, frame: object) -> Peer | Refusal:
+        """Return who says hello, or why it is not welcome."""
+        if not isinstance(frame, Frame) or not frame.HasField("hello"):
+            return Refusal.HELLO
+        hello = frame.hello
+        peer = self.peers.get(hello.source)
+        if hello.version != VERSION:
+            return Refusal.VERSION
+        if hello.mesh_id != self.mesh:
+            return Refusal.MESH
+        if peer is None or hello.destination != self.tile:
+            return Refusal.TILE
+        return peer if len(hello.credits) == len(peer.credits) else Refusal.HELLO
+
+    async def converse(self, peer: Peer, hello: Hello, read: Read, write: Write) -> Refusal | None:
+        """Run a link until it ends; return why it was refused, if it was."""
+        before = self._sessions.get(peer.number)
+        if before is not None:
+            before.end()
+        peer.connected(list(hello.credits))
+        session = self._sessions[peer.number] = _Session(peer, write)
+        self._changed(peer)
+        try:
+            return await self._receive(peer, session, read)
+        finally:
+            session.end()
+            if self._sessions.get(peer.number) is session:
+                del self._sessions[peer.number]
+                peer.lost()
+                self._changed(peer)
+
+    async def _receive(self, peer: Peer, session: _Session, read: Read) -> Refusal | None:
+        accept, deliver = self.queues.accept, self._deliver
+        while isinstance(frame := await read(), Frame) and session.alive:
+            if frame.credits:
+                if len(frame.credits) != len(peer.credits):
+                    return Refusal.HELLO
+                peer.grant(list(frame.credits))
+                session.wake()
+            if frame.words:
+                reason = accept(peer, list(frame.words))
+                if reason is not None:
+                    return reason
+                deliver()
+        return None
+
+    async def _dial(self, peer: Peer, address: str) -> None:
+        delay = RETRY_FIRST
+        async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+            stub = NocStub(channel)
+            while True:
+                if await self._call(stub, peer):
+                    delay = RETRY_FIRST
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_LAST)
+
+    async def _call(self, stub: NocStub, peer: Peer) -> bool:
+        call = stub.Link(wait_for_ready=True)
+        try:
+            await call.write(self.hello(peer))
+            answer = await call.read()
+            greeted = self.examine(answer)
+            if isinstance(greeted, Refusal) or not isinstance(answer, Frame):
+                if isinstance(answer, Frame) and isinstance(greeted, Refusal):
+                    self.queues.refused[greeted] += 1
+                return False
+            reason = await self.converse(greeted, answer.hello, call.read, call.write)
+            if reason is not None:
+                log.warning("tile %d broke the link's rules: %s; link closed", peer.number, reason.value)
+        except grpc.aio.AioRpcError as error:
+            log.info("link to tile %d: %s: %s", peer.number, error.code().name, error.details())
+            return False
+        finally:
+            call.cancel()
+        return True
+
+
+class _Session:
+    """The sending half of one link while it is up."""
+
+    __slots__ = ("_event", "_peer", "_task", "_write", "alive")
+
+    def __init__(self, peer: Peer, write: Write) -> None:
+        self._peer = peer
+        self._write = write
+        self._event = asyncio.Event()
+        self.alive = True
+        self._task = asyncio.create_task(self._run(), name=f"writer {peer.number}")
+
+    def wake(self) -> None:
+        self._event.set()
+
+    def end(self) -> None:
+        self.alive = False
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        peer, event, statistics = self._peer, self._event, self._peer.statistics
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            while True:
+                words = peer.take()
+                owed = peer.take_owed(anyway=bool(words))
+                if words or owed:
+                    statistics.frames_out += 1
+                    statistics.words_out += len(words)
+                    await self._write(Frame(words=words, credits=owed))
+                else:
+                    event.clear()
+                    await event.wait()
+
+
+class _Servicer(NocServicer):
+    """Answers tiles that dial this one."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    # The contract's name, and gRPC's reader/writer style of handler, which the generated stub does not describe.
+    async def Link(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: object, context: grpc.aio.ServicerContext[Frame, Frame]
+    ) -> None:
+        network = self._network
+        first: object = None
+        with contextlib.suppress(asyncio.TimeoutError):
+            first = await asyncio.wait_for(context.read(), HELLO_TIMEOUT)
+        peer = network.examine(first)
+        if isinstance(peer, Refusal) or not isinstance(first, Frame):
+            refusal = peer if isinstance(peer, Refusal) else Refusal.HELLO
+            network.queues.refused[refusal] += 1
+            await self._abort(context, refusal)
+            return
+        await context.write(network.hello(peer))
+        reason = await network.converse(peer, first.hello, context.read, context.write)
+        if reason is not None:
+            await self._abort(context, reason)
+
+    async def _abort(self, context: grpc.aio.ServicerContext[Frame, Frame], reason: Refusal) -> None:
+        detail = f"tile {self._network.tile} of mesh {self._network.mesh!r} refuses this link: {reason.value}"
+        log.warning("%s (peer %s)", detail, context.peer())
+        await context.abort(STATUS.get(reason, grpc.StatusCode.INVALID_ARGUMENT), detail)

@@ -1,0 +1,45 @@
+"""The application tile: an application on the asynchronous socket interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dlibos_node.noc import tags
+from dlibos_node.noc.peer import Peer
+from dlibos_node.noc.queues import Queues
+from dlibos_node.roles.dispatch import Dispatch
+from dlibos_node.sockets.layer import Sockets
+
+
+class App:
+    """One application tile."""
+
+    def __init__(self, sockets: Sockets, queues: Queues, flush: Callable[[], None]) -> None:
+        self.sockets = sockets
+        self._flush = flush
+        table = {
+            tags.LISTENING: (sockets.on_listening, 2),
+            tags.CONNECTED: (sockets.on_connected, 2),
+            tags.RECV: (sockets.on_recv, 3),
+            tags.SENT: (sockets.on_sent, 2),
+            tags.PEER_CLOSED: (sockets.on_peer_closed, 1),
+            tags.DEAD: (sockets.on_dead, 2),
+        }
+        self.dispatch = Dispatch(queues, table)
+
+    def drain(self) -> None:
+        """Let the application act on what happened."""
+        self.dispatch.run(0)
+        self.sockets.offer_room()
+        self._flush()
+
+    def changed(self, peer: Peer) -> None:
+        """A stack tile came or went."""
+        if peer.up:
+            self.sockets.attach(peer)
+        else:
+            self.sockets.detach(peer.number)
+        self._flush()
+
+    def close(self) -> None:
+        """Nothing outlives the process."""

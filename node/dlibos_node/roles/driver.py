@@ -1,0 +1,196 @@
+"""The driver tile: owns one queue of the network device.
+
+In: a frame is read straight into an RX buffer, steered by its flow hash, and its descriptor sent to a stack tile.
+Out: a TX message names a header in a stack tile's TX partition and payload in APP partitions; one gather write.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from dlibos_node.memory import descriptor
+from dlibos_node.memory.partition import Partition
+from dlibos_node.nic import virtio
+from dlibos_node.nic.device import Device
+from dlibos_node.noc import tags
+from dlibos_node.noc.peer import Peer
+from dlibos_node.noc.queues import Queues
+from dlibos_node.roles.dispatch import Dispatch
+from dlibos_node.roles.moderation import Moderation
+from dlibos_node.roles.role import Clock
+from dlibos_node.roles.rx import Received, RxMemory
+from dlibos_node.roles.steering import EVERYBODY, Steering
+from dlibos_node.wire.buffer import Buffer
+
+BUDGET: Final = 64  # frames per wake-up, so that transmission gets its turn (the weight of Linux's NAPI)
+
+
+class Drop(enum.Enum):
+    """Why a frame went no further; the value is the metric's label."""
+
+    RING_FULL = "ring_full"  # the stack tile has not kept up: its ring is full, as mPIPE's would be
+    NO_STACK = "no_stack"
+    RUNT = "runt"
+    DESCRIPTOR = "bad_descriptor"  # a TX message that names what is not there
+    DEVICE = "device"  # the device did not take the frame; its own counters say why
+
+
+class _Target:
+    """A stack tile as the driver sees it."""
+
+    __slots__ = ("fresh", "header", "moderation", "peer", "waiting")
+
+    def __init__(self, peer: Peer, moderation: Moderation) -> None:
+        self.peer = peer
+        self.moderation = moderation
+        self.waiting = peer.waiting[tags.EVENTS]
+        self.header = peer.header(tags.RX, tags.EVENTS, 2)
+        self.fresh = 0  # frames read since moderation was last asked
+
+
+class Driver:
+    """One driver tile. `views` maps partition numbers to what other tiles have handed over; `flush` sends to one peer."""
+
+    def __init__(
+        self,
+        device: Device,
+        partition: Partition,
+        steering: Steering,
+        queues: Queues,
+        stacks: list[Peer],
+        views: dict[int, memoryview],
+        clock: Clock,
+        flush: Callable[[int], None],
+        *,
+        hold: int,
+        words: int,
+        ring_words: int,
+    ) -> None:
+        self.dispatch = Dispatch(queues, {tags.TX: (self._transmit, 3), tags.RELEASE: (self._release, 1)})
+        self.memory = RxMemory(partition)
+        self.drops: Counter[Drop] = Counter()
+        self.device = device
+        self._number = partition.number
+        self._steering = steering
+        self._views = views
+        self._clock = clock
+        self._flush = flush
+        self._hold = hold / 1e6
+        self._ring_words = ring_words
+        self._targets = {peer.number: _Target(peer, Moderation(hold, words)) for peer in stacks}
+        self._timer_set = False
+        self._done: Counter[int] = Counter()  # TX messages finished since the last TX_DONE, by stack tile
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        """Frames wait at the device: read up to BUDGET, hand them on as moderation allows."""
+        read, receive = self.memory.read, self.device.receive
+        for _ in range(BUDGET):
+            frame = read(receive)
+            if frame is None:
+                break
+            self._steer(frame)
+        now = int(self._clock.time() * 1e6)
+        for number, target in self._targets.items():
+            if target.fresh:
+                self._moderate(number, target, now)
+
+    def _steer(self, frame: Received) -> None:
+        offset, length = frame.offset + virtio.HEADER_LENGTH, frame.length - virtio.HEADER_LENGTH
+        view = self.memory.view
+        if length < virtio.ETHERNET_LENGTH or not self._targets:
+            self._drop(frame, Drop.RUNT if self._targets else Drop.NO_STACK)
+            return
+        flags = tags.RX_CHECKSUM_OK if view[frame.offset] else 0  # NEEDS_CSUM or DATA_VALID
+        tile = self._steering.target(view, offset, length)
+        if tile == EVERYBODY:
+            self._copy(offset, length)
+            tile = self._steering.buckets[0]
+        target = self._targets[tile]
+        if not target.peer.up or len(target.waiting) > self._ring_words:
+            self._drop(frame, Drop.RING_FULL if target.peer.up else Drop.NO_STACK)
+            return
+        lease = frame.pool.lend(frame.slot, tile)
+        target.waiting += (target.header, offset << 32 | length, lease | flags)
+        target.fresh += 1
+
+    def _drop(self, frame: Received, reason: Drop) -> None:
+        frame.pool.put(frame.slot)
+        self.drops[reason] += 1
+
+    def _copy(self, offset: int, length: int) -> None:
+        """Let every stack tile but the first hear a frame that concerns all; each copy has one reader and one lease."""
+        first, memory = self._steering.buckets[0], self.memory
+        for tile, target in self._targets.items():
+            if tile == first or not target.peer.up or length > memory.small.size:
+                continue
+            slot = memory.small.take()
+            if slot < 0:
+                self.drops[Drop.RING_FULL] += 1
+                continue
+            at = memory.small.offset(slot)
+            memory.view[at : at + length] = memory.view[offset : offset + length]
+            lease = memory.small.lend(slot, tile)
+            target.waiting += (target.header, at << 32 | length, lease | tags.RX_COPY)
+            target.fresh += 1
+
+    def _moderate(self, number: int, target: _Target, now: int) -> None:
+        fresh, target.fresh = target.fresh, 0
+        if target.moderation.arrived(fresh, len(target.waiting), now):
+            self._flush(number)
+        elif not self._timer_set:
+            self._timer_set = True
+            self._clock.call_at(self._clock.time() + self._hold, self._held_long_enough)
+
+    def _held_long_enough(self) -> None:
+        self._timer_set = False
+        for number, target in self._targets.items():
+            if target.waiting:
+                self._flush(number)
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Transmit what stack tiles ask for, take buffers back."""
+        self.dispatch.run(0)
+        for source, count in self._done.items():
+            self._targets[source].peer.post(tags.RELEASES, tags.TX_DONE, count)
+            self._flush(source)
+        self._done.clear()
+
+    def _transmit(self, source: int, payload: list[int], _now: int) -> None:
+        """`payload` is the meta word, then place and lease word of each part (noc.tags)."""
+        self._done[source] += 1
+        meta = payload[0]
+        parts: list[Buffer] = [virtio.tcp4_header(bool(meta & tags.TX_NEEDS_CHECKSUM), meta >> 16, meta >> 8 & 0xFF)]
+        views = self._views
+        try:
+            for i in range(1, len(payload), 2):
+                place = payload[i]
+                offset = place >> 32
+                parts.append(views[payload[i + 1] >> 48][offset : offset + (place & descriptor.LOW32)])
+        except (KeyError, IndexError):
+            self.drops[Drop.DESCRIPTOR] += 1
+            return
+        if not self.device.transmit(parts):
+            self.drops[Drop.DEVICE] += 1
+
+    def _release(self, source: int, payload: list[int], _now: int) -> None:
+        release = self.memory.release
+        for word in payload:
+            release(word, source)
+
+    # --- links --------------------------------------------------------------------------------------------------
+
+    def changed(self, peer: Peer) -> None:
+        """A stack tile that went holds nothing any more."""
+        if not peer.up:
+            self.memory.reclaim(peer.number)
+
+    def close(self) -> None:
+        """Give the device up."""
+        self.device.close()

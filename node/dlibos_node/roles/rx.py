@@ -1,0 +1,89 @@
+"""The driver's RX partition: small buffers for most frames, large ones for what TSO left uncut.
+
+Each read offers a small buffer and behind it a large one whose front is kept free. A frame that fits the small buffer
+stays there; of a longer one the first part, as long as a small buffer, is copied in front of the rest. So one read
+takes any frame, and an ordinary frame never occupies 64 KiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from dlibos_node.memory import descriptor
+from dlibos_node.memory.buffers import Buffers, Refusal
+from dlibos_node.memory.partition import Partition
+
+SMALL: Final = 2048
+SMALL_COUNT: Final = 4096
+LARGE: Final = 68 * 1024
+LARGE_COUNT: Final = 512
+SIZE: Final = SMALL * SMALL_COUNT + LARGE * LARGE_COUNT
+
+
+class Received(NamedTuple):
+    """One frame as the device left it: which buffer the driver now holds, where it begins, its bytes."""
+
+    pool: Buffers
+    slot: int
+    offset: int
+    length: int
+
+
+class RxMemory:
+    """Buffers of an RX partition with room for any frame up to LARGE bytes."""
+
+    __slots__ = ("_large_views", "_next_large", "_scratch", "_small_views", "large", "overflowed", "small", "view")
+
+    def __init__(self, partition: Partition) -> None:
+        number, view = partition.number, partition.view
+        self.view = view
+        self.small = Buffers(number, 0, SMALL, SMALL_COUNT)
+        self.large = Buffers(number, self.small.end, LARGE, LARGE_COUNT)
+        self.overflowed = 0  # frames lost because no buffer was free
+        self._small_views = [view[i * SMALL : (i + 1) * SMALL] for i in range(SMALL_COUNT)]
+        base = self.large.base
+        self._large_views = [view[base + i * LARGE + SMALL : base + (i + 1) * LARGE] for i in range(LARGE_COUNT)]
+        self._next_large = self.large.take()
+        self._scratch = memoryview(bytearray(LARGE))
+
+    def read(self, receive: Callable[[Sequence[memoryview]], int]) -> Received | None:
+        """Read one frame; None when the device has none. A frame that finds no buffer is counted and lost."""
+        slot = self.small.take()
+        if slot < 0:
+            self.overflowed += receive((self._scratch,)) > 0
+            return None
+        if self._next_large < 0:
+            self._next_large = self.large.take()
+        large = self._next_large
+        rest = self._large_views[large] if large >= 0 else self._scratch[SMALL:]
+        length = receive((self._small_views[slot], rest))
+        if 0 < length <= SMALL:
+            return Received(self.small, slot, slot * SMALL, length)
+        received = self._spread(slot, large, length) if length else None
+        self.small.put(slot)
+        return received
+
+    def _spread(self, slot: int, large: int, length: int) -> Received | None:
+        """Move the front of a frame that overflowed its small buffer before the rest of it."""
+        if large < 0:
+            self.overflowed += 1
+            return None
+        offset = self.large.offset(large)
+        self.view[offset : offset + SMALL] = self._small_views[slot]
+        self._next_large = self.large.take()
+        return Received(self.large, large, offset, length)
+
+    def release(self, word: int, tile: int) -> Refusal | None:
+        """Take a lease back from a stack tile."""
+        pool = self.small if word & descriptor.LOW32 < self.small.end else self.large
+        return pool.release(word, tile)
+
+    def reclaim(self, tile: int) -> int:
+        """Take back what a dead tile held; return how many buffers."""
+        return self.small.reclaim(tile) + self.large.reclaim(tile)
+
+    @property
+    def in_use(self) -> int:
+        """Buffers taken or leased."""
+        return self.small.in_use + self.large.in_use

@@ -1,0 +1,43 @@
+"""Which stack tile a frame goes to: a symmetric flow hash and a table of buckets, as mPIPE's classifier does."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+# Ethertype | version, header length | fragment field | protocol | source | target | ports
+_TUPLE: Final = struct.Struct("!12xHBx4xHxB2xIIHH")
+_NEEDED: Final = _TUPLE.size
+IPV4: Final = 0x0800
+ARP: Final = 0x0806
+_ARP_BYTES: Final = ARP.to_bytes(2, "big")
+_TCP_UDP: Final = (6, 17)
+_MIX: Final = 0x9E37_79B1  # 2^32 / golden ratio: spreads neighbouring addresses and ports (Knuth, TAOCP 6.4)
+EVERYBODY: Final = -1
+
+
+class Steering:
+    """The bucket table: bucket to stack tile. Both directions of a flow fall into the same bucket."""
+
+    __slots__ = ("buckets",)
+
+    def __init__(self, buckets: int, stacks: Sequence[int]) -> None:
+        self.buckets = [stacks[i % len(stacks)] for i in range(buckets)] if stacks else []
+
+    def target(self, view: memoryview, offset: int, length: int) -> int:
+        """Return the stack tile for the Ethernet frame at `offset`; EVERYBODY for what all of them must hear (ARP).
+
+        Only the first fragment of a packet has ports, so all of them are steered by addresses alone.
+        """
+        if length < _NEEDED:
+            return EVERYBODY if bytes(view[offset + 12 : offset + 14]) == _ARP_BYTES else self.buckets[0]
+        ethertype, version, fragment, protocol, source, target, sport, dport = _TUPLE.unpack_from(view, offset)
+        if ethertype == ARP:
+            return EVERYBODY
+        if ethertype != IPV4:
+            return self.buckets[0]
+        key: int = source ^ target
+        if version == 0x45 and protocol in _TCP_UDP and not fragment & 0x3FFF:
+            key ^= (sport ^ dport) * 0x10001
+        return self.buckets[(key * _MIX & 0xFFFF_FFFF) * len(self.buckets) >> 32]

@@ -1,0 +1,158 @@
+"""All connections of an application tile: stack tiles' events come in, handlers are called, commands go out."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from dlibos_node.memory.descriptor import LOW32, owner
+from dlibos_node.noc import tags
+from dlibos_node.noc.peer import Peer
+from dlibos_node.sockets.api import Accept
+from dlibos_node.sockets.buffers import AppMemory
+from dlibos_node.sockets.socket import Socket
+from dlibos_node.wire import ipv4
+
+log = logging.getLogger(__name__)
+
+
+class Drop(enum.Enum):
+    """Why an event was not delivered; the value is the metric's label."""
+
+    CLOSED = "connection_gone"
+    PARTITION = "unknown_partition"
+    BOUNDS = "out_of_bounds"
+    HANDLER = "handler_failed"  # the application raised: its connection was reset
+
+
+class Sockets:
+    """The table of connections. `stacks` are the tiles that run TCP, `views` the RX partitions by number."""
+
+    def __init__(self, memory: AppMemory, stacks: dict[int, Peer], views: dict[int, memoryview]) -> None:
+        self.memory = memory
+        self.drops: Counter[Drop] = Counter()
+        self.accepted = 0
+        self.listening: set[int] = set()  # stack tiles that have confirmed
+        self.problem = ""
+        self._stacks = stacks
+        self._views = views
+        self._sockets: dict[int, Socket] = {}
+        self._refused: list[Socket] = []
+        self._accept: Accept | None = None
+        self._port = 0
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def listen(self, port: int, accept: Accept) -> None:
+        """Take connections to a port; stack tiles are told as their links come up."""
+        self._port, self._accept = port, accept
+
+    # --- links --------------------------------------------------------------------------------------------------
+
+    def attach(self, stack: Peer) -> None:
+        """A stack tile came up."""
+        if self._accept is not None:
+            stack.post(tags.COMMANDS, tags.LISTEN, self._port, 0)
+
+    def detach(self, number: int) -> None:
+        """A stack tile went, and its connections with it."""
+        self.listening.discard(number)
+        for key, socket in list(self._sockets.items()):
+            if key >> 32 == number:
+                self._end(key, socket, reset=True)
+
+    # --- events, by tag (noc.tags); called with the source tile, the payload words and the time ------------------
+
+    def on_listening(self, source: int, payload: list[int], _now: int) -> None:
+        """LISTENING."""
+        if payload[1]:
+            self.problem = f"stack tile {source} refuses port {payload[0]}: errno {payload[1]}; choose another port"
+        else:
+            self.listening.add(source)
+
+    def on_connected(self, source: int, payload: list[int], _now: int) -> None:
+        """CONNECTED."""
+        handle, ends = payload[0], payload[1]
+        stack = self._stacks[source]
+        socket = Socket(handle, (ipv4.text(ends >> 32), ends >> 16 & 0xFFFF), stack, self.memory, self._refused)
+        if self._accept is None:
+            stack.post(tags.COMMANDS, tags.ABORT, handle)
+            return
+        try:
+            socket.handler = self._accept(socket)
+        except Exception:
+            self._failed(socket)
+            return
+        self.accepted += 1
+        self._sockets[source << 32 | handle] = socket
+
+    def on_recv(self, source: int, payload: list[int], _now: int) -> None:
+        """RECV: the payload is read where it lies."""
+        handle, place, lease = payload[0], payload[1], payload[2]
+        socket = self._sockets.get(source << 32 | handle)
+        view = self._views.get(lease >> 48)
+        offset, length = place >> 32, place & LOW32
+        if socket is None:
+            self.drops[Drop.CLOSED] += 1
+        elif view is None or owner(lease >> 48) == source:
+            self.drops[Drop.PARTITION] += 1
+        elif offset + length > len(view):
+            self.drops[Drop.BOUNDS] += 1
+        else:
+            try:
+                socket.receive_(view[offset : offset + length])
+            except Exception:
+                self._failed(socket)
+
+    def on_sent(self, source: int, payload: list[int], _now: int) -> None:
+        """SENT."""
+        socket = self._sockets.get(source << 32 | payload[0])
+        if socket is None:
+            self.drops[Drop.CLOSED] += 1
+            return
+        socket.acknowledge_(payload[1])
+        self._call(socket, socket.handler.sent)
+
+    def on_peer_closed(self, source: int, payload: list[int], _now: int) -> None:
+        """PEER_CLOSED."""
+        socket = self._sockets.get(source << 32 | payload[0])
+        if socket is not None:
+            self._call(socket, socket.handler.eof)
+
+    def on_dead(self, source: int, payload: list[int], _now: int) -> None:
+        """DEAD."""
+        key = source << 32 | payload[0]
+        socket = self._sockets.get(key)
+        if socket is not None:
+            self._end(key, socket, reset=payload[1] != 0)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def offer_room(self) -> None:
+        """Call `sent` where a send was refused, once there is room again."""
+        if self._refused and self.memory.free:
+            refused, self._refused[:] = list(self._refused), []
+            for socket in refused:
+                self._call(socket, socket.handler.sent)
+
+    def _end(self, key: int, socket: Socket, *, reset: bool) -> None:
+        del self._sockets[key]
+        socket.end_()
+        try:
+            socket.handler.closed(reset)
+        except Exception:
+            self._failed(socket)
+
+    def _call(self, socket: Socket, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            self._failed(socket)
+
+    def _failed(self, socket: Socket) -> None:
+        log.exception("the application failed on the connection from %s:%d; it is reset", *socket.peer)
+        self.drops[Drop.HANDLER] += 1
+        socket.abort()

@@ -1,0 +1,183 @@
+"""One connection of an application tile: `api.Connection` over messages to the stack tile that runs its TCP."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from dlibos_node.memory.buffers import Buffers
+from dlibos_node.noc import tags
+from dlibos_node.noc.peer import Peer
+from dlibos_node.sockets.api import Handler
+from dlibos_node.sockets.buffers import LARGE, AppMemory
+
+
+class Socket:
+    """Implements `api.Connection`; the layer calls the methods whose names end in an underscore."""
+
+    __slots__ = (
+        "_alive",
+        "_flying",
+        "_held",
+        "_memory",
+        "_paused",
+        "_refused",
+        "_reserved",
+        "_send_header",
+        "_stack",
+        "handle",
+        "handler",
+        "peer",
+        "unacknowledged",
+    )
+
+    handler: Handler
+
+    def __init__(
+        self, handle: int, peer: tuple[str, int], stack: Peer, memory: AppMemory, refused: list[Socket]
+    ) -> None:
+        self.handle = handle
+        self.peer = peer
+        self.unacknowledged = 0
+        self._refused = refused  # who found no room: the layer calls `sent` when there is some
+        self._stack = stack
+        self._memory = memory
+        self._send_header = stack.header(tags.SEND, tags.COMMANDS, 3)
+        self._flying: deque[tuple[Buffers, int, int]] = deque()  # pool, slot, bytes not yet acknowledged
+        self._reserved: tuple[Buffers, int] | None = None
+        self._held: deque[memoryview] = deque()
+        self._paused = False
+        self._alive = True
+
+    # --- api.Connection -----------------------------------------------------------------------------------------
+
+    def send(self, data: bytes | bytearray | memoryview) -> bool:
+        """See api.Connection."""
+        size = len(data)
+        if not self._alive:
+            return True  # as a write to a connection whose end has not been noticed yet: `closed` follows
+        if size > LARGE:
+            return self._send_long(memoryview(data))
+        taken = self._memory.take(size) if size else None
+        if taken is None:
+            return size == 0 or self._refuse()
+        pool, slot = taken
+        if size > pool.size:
+            pool.put(slot)
+            return self._send_long(memoryview(data))
+        offset = pool.base + slot * pool.size
+        self._memory.view[offset : offset + size] = data
+        self._post(pool, slot, size)
+        return True
+
+    def allocate(self, size: int) -> memoryview | None:
+        """See api.Connection."""
+        if self._reserved is None:
+            self._reserved = self._memory.take(size)
+        if self._reserved is None:
+            self._refuse()
+            return None
+        pool, slot = self._reserved
+        offset = pool.offset(slot)
+        return self._memory.view[offset : offset + min(size, pool.size)]
+
+    def commit(self, length: int) -> None:
+        """See api.Connection."""
+        if self._reserved is None:
+            return
+        (pool, slot), self._reserved = self._reserved, None
+        if length and self._alive:
+            self._post(pool, slot, length)
+        else:
+            pool.put(slot)
+
+    def pause(self) -> None:
+        """See api.Connection."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """See api.Connection."""
+        self._paused = False
+        while self._held and not self._paused and self._alive:
+            self._deliver(self._held.popleft())
+
+    def close(self) -> None:
+        """See api.Connection."""
+        if self._alive:
+            self._stack.post(tags.COMMANDS, tags.CLOSE, self.handle)
+
+    def abort(self) -> None:
+        """See api.Connection."""
+        if self._alive:
+            self._stack.post(tags.COMMANDS, tags.ABORT, self.handle)
+
+    # --- the layer's side ---------------------------------------------------------------------------------------
+
+    def receive_(self, data: memoryview) -> None:
+        """Payload arrived."""
+        if self._paused or self._held:
+            self._held.append(data)
+        else:
+            self._deliver(data)
+
+    def acknowledge_(self, count: int) -> None:
+        """The peer has `count` more bytes: free the buffers they fill."""
+        self.unacknowledged -= count
+        flying = self._flying
+        while flying:
+            pool, slot, size = flying[0]
+            if count < size:
+                flying[0] = (pool, slot, size - count)
+                break
+            count -= size
+            flying.popleft()
+            pool.put(slot)
+
+    def end_(self) -> None:
+        """The connection is gone: give all buffers back."""
+        self._alive = False
+        for pool, slot, _ in self._flying:
+            pool.put(slot)
+        self._flying.clear()
+        self._held.clear()
+        self.unacknowledged = 0
+        self.commit(0)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _deliver(self, data: memoryview) -> None:
+        size = len(data)
+        self.handler.received(data)
+        data.release()
+        self._stack.post(tags.COMMANDS, tags.RECV_DONE, self.handle, size)
+
+    def _post(self, pool: Buffers, slot: int, size: int) -> None:
+        lease = pool.lend(slot, self._stack.number)
+        place = (pool.base + slot * pool.size) << 32 | size
+        self._stack.waiting[tags.COMMANDS] += (self._send_header, self.handle, place, lease)
+        self._flying.append((pool, slot, size))
+        self.unacknowledged += size
+
+    def _refuse(self) -> bool:
+        self._refused.append(self)
+        return False
+
+    def _send_long(self, data: memoryview) -> bool:
+        """Send what needs several buffers, all of it or nothing."""
+        taken: list[tuple[Buffers, int]] = []
+        room = 0
+        while room < len(data):
+            buffer = self._memory.take(len(data) - room)
+            if buffer is None:
+                for pool, slot in taken:
+                    pool.put(slot)
+                return self._refuse()
+            taken.append(buffer)
+            room += buffer[0].size
+        at = 0
+        for pool, slot in taken:
+            piece = data[at : at + pool.size]
+            offset = pool.offset(slot)
+            self._memory.view[offset : offset + len(piece)] = piece
+            self._post(pool, slot, len(piece))
+            at += len(piece)
+        return True

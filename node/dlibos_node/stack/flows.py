@@ -1,0 +1,307 @@
+"""All TCP connections of a host: demultiplexing, listening, timers, and the commands of the application side.
+
+After every call into a connection `_service` takes what it left: events, segments, dropped payload, a new deadline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Final
+
+from dlibos_node.stack.flow import Arrival, Flow, Header
+from dlibos_node.stack.interface import Interface
+from dlibos_node.stack.listeners import Listener, Listeners
+from dlibos_node.stack.ports import Drop, Events, Port
+from dlibos_node.tcp import event, state
+from dlibos_node.tcp.config import TcpConfig
+from dlibos_node.tcp.connection import Connection
+from dlibos_node.tcp.segment import NO_SPANS, Segment
+from dlibos_node.tcp.span import Span
+from dlibos_node.tcp.statistics import Statistics
+from dlibos_node.tcp.time_wait import ANSWER, REUSE, TimeWait
+from dlibos_node.tcp.timers import NEVER
+from dlibos_node.wire import seqnum
+from dlibos_node.wire.tcp import ACK, FIN, NO_OPTIONS, RST, SYN, Options
+
+TIME_WAIT_LIMIT: Final = 16384
+
+
+class FlowStatistics:
+    """Counts of a host's TCP; plain integers."""
+
+    __slots__ = ("accepted", "closed", "reset", "resets_sent", "segments_in", "segments_out")
+
+    def __init__(self) -> None:
+        self.segments_in = 0
+        self.segments_out = 0
+        self.accepted = 0
+        self.closed = 0
+        self.reset = 0
+        self.resets_sent = 0
+
+
+class Flows:
+    """The connection table. `secret` keys the initial sequence numbers (RFC 6528)."""
+
+    def __init__(
+        self,
+        interface: Interface,
+        port: Port,
+        upcalls: Events,
+        config: TcpConfig,
+        *,
+        secret: bytes,
+        backlog: int,
+        drops: Counter[Drop],
+    ) -> None:
+        self.config = config
+        self.listeners = Listeners(backlog)
+        self.statistics = FlowStatistics()
+        self.tcp_statistics = Statistics()
+        self._interface = interface
+        self._port = port
+        self._upcalls = upcalls
+        self._secret = secret
+        self._drops = drops
+        self._flows: dict[int, Flow] = {}
+        self._handles: dict[int, Flow] = {}
+        self._last_handle = 0
+        self._time_wait: dict[int, TimeWait] = {}
+        self._time_wait_order: deque[tuple[int, int]] = deque()  # (expiry, key), oldest first: one length for all
+        self._heap: list[tuple[int, int]] = []  # (deadline, handle); stale entries are re-armed when they come up
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def __iter__(self) -> Iterator[Flow]:
+        return iter(list(self._flows.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Number of connections in TIME-WAIT."""
+        return len(self._time_wait)
+
+    def get(self, key: int) -> Flow | None:
+        """Return the connection of a key: peer address << 32 | peer port << 16 | local port."""
+        return self._flows.get(key)
+
+    def arrived(
+        self,
+        flow: Flow,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+        options: Options | None,
+        span: Span | None,
+        lease: int,
+        route: int,
+        now: int,
+    ) -> None:
+        """Take a valid segment of a known connection; its buffer is released here unless its payload is kept."""
+        self.statistics.segments_in += 1
+        flow.route = route
+        flow.conn.on_segment(seq, ack, flags, window, options, span, now)
+        if span is None:
+            self._port.release(lease)
+        self._service(flow, now)
+
+    def stray(self, key: int, segment: Arrival, now: int) -> None:
+        """Take a valid segment that belongs to no connection (RFC 9293 section 3.10.7.1 and .2, and TIME-WAIT)."""
+        self.statistics.segments_in += 1
+        record = self._time_wait.get(key)
+        if record is not None and not self._rest(key, record, segment, now):
+            return
+        listener = self.listeners.find(key & 0xFFFF)
+        if listener is None or segment.flags & (SYN | ACK | RST | FIN) != SYN:
+            self._drops[Drop.STRAY if listener else Drop.NO_LISTENER] += 1
+            self._refuse(key, segment)
+        elif listener.half_open >= listener.backlog:
+            self._drops[Drop.BACKLOG] += 1
+        else:
+            self._open(key, listener, segment, now)
+
+    # --- commands of the application side; an unknown handle is a connection that has died meanwhile -------------
+
+    def find(self, handle: int) -> Flow | None:
+        """Return the connection an application tile names."""
+        return self._handles.get(handle)
+
+    def send(self, flow: Flow, span: Span, now: int) -> None:
+        """Queue payload; `Events.sent` reports its acknowledgement."""
+        flow.conn.send(span, now)
+        self._service(flow, now)
+
+    def consumed(self, flow: Flow, count: int, now: int) -> None:
+        """The application has read `count` bytes: release the buffers they fill, open the window."""
+        unread, left = flow.unread, flow.read + count
+        while unread and left >= unread[0][0]:
+            length, lease = unread.popleft()
+            left -= length
+            self._port.release(lease)
+        flow.read = left if unread else 0
+        flow.conn.consume(count, now)
+        if flow.conn.outbox:
+            self._service(flow, now)
+
+    def close(self, flow: Flow, now: int) -> None:
+        """Close in order: FIN after what was queued."""
+        flow.conn.shutdown(now)
+        self._service(flow, now)
+
+    def abort(self, flow: Flow, now: int) -> None:
+        """Reset."""
+        flow.conn.abort(now)
+        self._service(flow, now)
+
+    def abandon(self, app: int, now: int) -> None:
+        """An application tile is gone: its listeners close, its connections are reset."""
+        self.listeners.remove(app)
+        for flow in list(self._flows.values()):
+            if flow.app == app:
+                self.abort(flow, now)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> int:
+        """Return when `on_timer` wants to be called, NEVER if nothing is to come."""
+        heap = self._heap[0][0] if self._heap else NEVER
+        waiting = self._time_wait_order[0][0] if self._time_wait_order else NEVER
+        return min(heap, waiting)
+
+    def on_timer(self, now: int) -> None:
+        """Run what is due."""
+        while self._heap and self._heap[0][0] <= now:
+            flow = self._handles.get(heapq.heappop(self._heap)[1])
+            if flow is None:
+                continue
+            flow.armed = NEVER
+            if flow.conn.deadline <= now:
+                flow.conn.on_timer(now)
+            self._service(flow, now)
+        self._expire(now)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _service(self, flow: Flow, now: int) -> None:
+        conn = flow.conn
+        if conn.released:
+            for span in conn.released:
+                self._port.release(span.lease)
+            conn.released.clear()
+        if conn.outbox:
+            self._transmit(flow, conn.outbox)
+            conn.outbox.clear()
+        if conn.events:
+            self._report(flow)
+        if conn.deadline < flow.armed:
+            flow.armed = conn.deadline
+            heapq.heappush(self._heap, (conn.deadline, flow.handle))
+
+    def _transmit(self, flow: Flow, segments: list[Segment]) -> None:
+        port, route, pack = self._port, flow.route, flow.header.pack
+        self.statistics.segments_out += len(segments)
+        for segment in segments:
+            gso_size = segment.mss if segment.length > segment.mss else 0
+            port.transmit(route, pack(segment), segment.spans, gso_size)
+
+    def _report(self, flow: Flow) -> None:
+        upcalls = self._upcalls
+        happened, flow.conn.events = flow.conn.events, []
+        for kind, value in happened:
+            if isinstance(value, Span):
+                flow.unread.append((value.length, value.lease))
+                upcalls.received(flow, value)
+            elif kind == event.ACKED:
+                upcalls.sent(flow, value or 0)
+            elif kind == event.ESTABLISHED:
+                self._settle(flow)
+                flow.established = True
+                self.statistics.accepted += 1
+                upcalls.connected(flow)
+            elif kind == event.PEER_CLOSED:
+                upcalls.peer_closed(flow)
+            elif kind == event.CLOSED:
+                self._remove(flow, value or event.NORMAL)
+
+    def _remove(self, flow: Flow, reason: int) -> None:
+        self._settle(flow)
+        del self._flows[flow.key], self._handles[flow.handle]
+        for _, lease in flow.unread:
+            self._port.release(lease)
+        flow.unread.clear()
+        self.statistics.closed += 1
+        self.statistics.reset += reason != event.NORMAL
+        if flow.established:
+            self._upcalls.dead(flow, reason)
+        if flow.conn.state == state.TIME_WAIT:
+            self._remember(flow.key, TimeWait.of(flow.conn))
+
+    def _settle(self, flow: Flow) -> None:
+        listener = self.listeners.find(flow.key & 0xFFFF)
+        if listener is not None and not flow.established:
+            listener.half_open -= 1
+
+    def _open(self, key: int, listener: Listener, segment: Arrival, now: int) -> None:
+        options = segment.options or NO_OPTIONS
+        iss = self._initial_sequence(key, now)
+        conn = Connection.passive(self.config, iss, segment.seq, segment.window, options, now, self.tcp_statistics)
+        self._last_handle = handle = (self._last_handle + 1) & 0xFFFF_FFFF
+        header = Header(key, self._interface.mac, segment.source_mac, self._interface.address)
+        flow = Flow(key, handle, conn, header, listener.next_app(), segment.route)
+        self._flows[key] = self._handles[handle] = flow
+        listener.half_open += 1
+        self._service(flow, now)
+
+    def _initial_sequence(self, key: int, now: int) -> int:
+        # RFC 6528 section 3: a 4 us clock plus a keyed hash of the 4-tuple; our own address is part of the key's table.
+        digest = hashlib.blake2s(key.to_bytes(8, "big"), digest_size=4, key=self._secret).digest()
+        return (now // 4 + int.from_bytes(digest, "big")) & 0xFFFF_FFFF
+
+    def _refuse(self, key: int, segment: Arrival) -> None:
+        """Answer with RST, unless it is one (RFC 9293 section 3.10.7.1)."""
+        flags = segment.flags
+        if flags & RST:
+            return
+        if flags & ACK:
+            answer = Segment(segment.ack, 0, RST, 0, b"", NO_SPANS, 0, 0)
+        else:
+            consumed = segment.length + bool(flags & SYN) + bool(flags & FIN)
+            answer = Segment(0, seqnum.add(segment.seq, consumed), RST | ACK, 0, b"", NO_SPANS, 0, 0)
+        self.statistics.resets_sent += 1
+        self._answer(key, segment, answer)
+
+    def _answer(self, key: int, segment: Arrival, answer: Segment) -> None:
+        """Send a segment that no connection stands behind."""
+        header = Header(key, self._interface.mac, segment.source_mac, self._interface.address)
+        self._port.transmit(segment.route, header.pack(answer), (), 0)
+
+    # --- TIME-WAIT ----------------------------------------------------------------------------------------------
+
+    def _remember(self, key: int, record: TimeWait) -> None:
+        while len(self._time_wait) >= TIME_WAIT_LIMIT:
+            self._time_wait.pop(self._time_wait_order.popleft()[1], None)
+        self._time_wait[key] = record
+        self._time_wait_order.append((record.expiry, key))
+
+    def _expire(self, now: int) -> None:
+        order = self._time_wait_order
+        while order and order[0][0] <= now:
+            _, key = order.popleft()
+            record = self._time_wait.get(key)
+            if record is not None and record.expiry > now:
+                order.append((record.expiry, key))  # a FIN came again and began a new wait: the longest of all
+            elif record is not None:
+                del self._time_wait[key]
+
+    def _rest(self, key: int, record: TimeWait, segment: Arrival, now: int) -> bool:
+        """Answer for a connection in TIME-WAIT; True: this SYN may open the 4-tuple anew."""
+        verdict = record.on_segment(segment.seq, segment.flags, segment.length, now, self.config.time_wait)
+        if verdict == ANSWER:
+            self._answer(key, segment, record.answer())
+        elif verdict == REUSE:
+            del self._time_wait[key]
+        return verdict == REUSE

@@ -1,0 +1,63 @@
+"""What a host needs from the tile around it: a way out for frames, a home for buffers, somebody to tell."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+from dlibos_node.stack.flow import Flow
+from dlibos_node.tcp.span import Span
+
+
+class Drop(enum.Enum):
+    """Why a received frame went no further; the value is the metric's label."""
+
+    TRUNCATED = "truncated"
+    NOT_FOR_US = "not_for_us"
+    ETHERTYPE = "unknown_ethertype"
+    IP_HEADER = "bad_ip_header"
+    IP_CHECKSUM = "bad_ip_checksum"
+    FRAGMENT = "fragment"
+    PROTOCOL = "unknown_protocol"
+    TCP_HEADER = "bad_tcp_header"
+    TCP_CHECKSUM = "bad_tcp_checksum"
+    ICMP = "icmp_not_answered"
+    ARP = "bad_arp"
+    NO_LISTENER = "no_listener"
+    BACKLOG = "backlog_full"
+    STRAY = "no_connection"
+    TOO_LONG = "answer_too_long"
+
+
+class Port(Protocol):
+    """The tile's way out; `route` is the driver tile a frame leaves by."""
+
+    def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> None:
+        """Send one frame: `header` (Ethernet up to the end of the transport header), then the spans' bytes.
+
+        A TCP header carries its pseudo-header's sum, as virtio's NEEDS_CSUM wants it: every device of ours completes
+        it, or its reader does without. `gso_size` > 0 asks for cutting into segments with that much payload.
+        """
+
+    def release(self, lease: int) -> None:
+        """Give a received frame's buffer back. Called exactly once for each frame the host was given."""
+
+
+class Events(Protocol):
+    """The tile's application side: told what happens to a flow, in order."""
+
+    def connected(self, flow: Flow) -> None:
+        """The handshake is done."""
+
+    def received(self, flow: Flow, span: Span) -> None:
+        """Payload in order; its lease ends with `Host.consumed`."""
+
+    def sent(self, flow: Flow, count: int) -> None:
+        """The peer acknowledged `count` more bytes."""
+
+    def peer_closed(self, flow: Flow) -> None:
+        """The peer sent FIN."""
+
+    def dead(self, flow: Flow, reason: int) -> None:
+        """The flow ended (tcp.events reasons); nothing follows."""
