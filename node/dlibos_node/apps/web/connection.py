@@ -1,8 +1,8 @@
 """One client's connection: bytes in, requests one after the other, answers in their order.
 
-    received ─► stage: BETWEEN ─► HEAD ─► SIZED or CHUNKED ─► BETWEEN ...          CLOSING: input is discarded
+    received ─► stage: BETWEEN ─► HEAD ─► SIZED or CHUNKED ─► BETWEEN ...          CLOSING: input is discarded; GONE
                           `──── a bodiless request ────'
-    answers ─► _out (one batch per read) ─► send;  a large file ─► allocate, preadv, commit
+    answers ─► output: one batch per read ─► send;  a large file ─► allocate, preadv, commit
 
 While an answer waits for room, a file is being sent, or the client has not acknowledged `limits.WINDOW` bytes, the
 connection is held: it is paused, nothing more is parsed, and what was received but not parsed lies in `_backlog` (the
@@ -16,8 +16,9 @@ from typing import Final
 from dlibos_node.apps.web import limits
 from dlibos_node.apps.web.echo import BodyReader
 from dlibos_node.apps.web.framing import END, ChunkCutter, HeadBuffer
+from dlibos_node.apps.web.output import Output
 from dlibos_node.apps.web.request import Request, RequestParser
-from dlibos_node.apps.web.response import CONTINUE, Reply, closing
+from dlibos_node.apps.web.response import CONTINUE, closing
 from dlibos_node.apps.web.service import Service
 from dlibos_node.apps.web.statistics import Refusal
 from dlibos_node.sockets.api import Connection
@@ -27,6 +28,7 @@ HEAD: Final = 1
 SIZED: Final = 2
 CHUNKED: Final = 3
 CLOSING: Final = 4
+GONE: Final = 5
 
 
 class WebConnection:
@@ -42,12 +44,9 @@ class WebConnection:
         "_head_ticks",
         "_held",
         "_idle_ticks",
-        "_out",
+        "_output",
         "_parser",
-        "_pending",
-        "_queued",
         "_reader",
-        "_reply",
         "_request",
         "_service",
         "_spent",
@@ -68,10 +67,7 @@ class WebConnection:
         self._reader: BodyReader | None = None
         self._unread = 0  # SIZED: bytes of the body still to come
         self._spent = 0  # bytes of a discarded body, or of chunk framing since the last data
-        self._out: Final[list[bytes]] = []
-        self._queued = 0  # bytes in _out
-        self._pending = b""  # bytes that `send` refused
-        self._reply: Reply | None = None  # a file being sent
+        self._output: Final = Output(connection, service)
         self._backlog = b""
 
     def received(self, data: memoryview) -> None:
@@ -79,7 +75,7 @@ class WebConnection:
         raw = bytes(data)
         service = self._service
         service.statistics.bytes_received += len(raw)
-        if self._stage == BETWEEN and not self._held:
+        if self._stage == BETWEEN and not self._held and len(raw) <= limits.KNOWN_HEAD:
             request = service.known.find(raw)
             if request is not None and request.prepared is not None and request.prepared.current():
                 self._idle_ticks = 0
@@ -88,7 +84,7 @@ class WebConnection:
                 self._write(request.prepared.data)
                 self._push()
                 return
-        if self._stage == CLOSING:
+        if self._stage >= CLOSING:
             return
         self._idle_ticks = 0
         if self._held:
@@ -99,7 +95,7 @@ class WebConnection:
     def sent(self) -> None:
         """Go on where the connection was held."""
         self._idle_ticks = 0
-        if not self._held or (self._connection.unacknowledged > limits.LOW_WATER and not self._pending):
+        if not self._held or (self._connection.unacknowledged > limits.LOW_WATER and not self._output.refused):
             return
         self._held = False
         self._push()
@@ -108,7 +104,7 @@ class WebConnection:
             self._advance(backlog)
         else:
             self._backlog = backlog
-        if self._held:
+        if self._held or self._stage == GONE:
             return
         if self._eof:
             self._end_of_input()
@@ -122,9 +118,9 @@ class WebConnection:
 
     def closed(self, reset: bool) -> None:
         """Give back what the connection holds."""
-        self._stage = CLOSING
-        self._finished = True
-        self._drop_answers()
+        self._stage = GONE
+        self._backlog = b""
+        self._output.drop()
         self._parser = None  # it refers to the parser's callbacks and they to it
         self._request = self._reader = None
         self._service.connections.discard(self)
@@ -153,13 +149,13 @@ class WebConnection:
 
     def _advance(self, raw: bytes) -> None:
         at, end = 0, len(raw)
-        while at < end and not self._held and self._stage != CLOSING:
+        while at < end and not self._held and self._stage < CLOSING:
             at = self._step(raw, at)
-            if self._queued > limits.SEND or self._reply is not None:
+            if self._output.queued > limits.SEND or self._output.streams:
                 self._push()
         if not self._held:
             self._push()
-        self._backlog = b"" if self._stage == CLOSING else raw[at:]
+        self._backlog = b"" if self._stage >= CLOSING else raw[at:]
 
     def _step(self, raw: bytes, at: int) -> int:
         if self._stage <= HEAD:
@@ -170,28 +166,35 @@ class WebConnection:
         if self._stage == BETWEEN:
             end = raw.find(END, at) + len(END)
             if end >= len(END):
-                head = raw[at:end]
-                known = self._service.known.find(head)
-                if known is not None:
-                    self._service.statistics.requests += 1
-                    self._answer(known)
-                    return end
+                self._take_whole(raw[at:end])
+                return end
         taken, at = self._head.take(raw, at)
-        if isinstance(taken, bytes):
-            self._stage = BETWEEN
-            self._begin(taken)
-        elif taken is None:
-            self._stage = HEAD if self._head else BETWEEN
-        else:
-            self._refuse(taken)
+        self._taken(taken)
         return at
+
+    def _take_whole(self, head: bytes) -> None:
+        known = self._service.known.find(head)
+        if known is None:
+            self._taken(self._head.take(head, 0)[0])
+        else:
+            self._service.statistics.requests += 1
+            self._answer(known)
+
+    def _taken(self, head: bytes | Refusal | None) -> None:
+        if head is None:
+            self._stage = HEAD if self._head else BETWEEN
+        elif isinstance(head, Refusal):
+            self._refuse(head)
+        else:
+            self._stage = BETWEEN
+            self._begin(head)
 
     def _begin(self, head: bytes) -> None:
         if self._parser is None:
             self._parser = RequestParser()
         request = self._parser.parse(head)
         if isinstance(request, Refusal):
-            self._refuse(request)
+            self._refuse(request, to_head=head.startswith(b"HEAD "))
             return
         self._service.statistics.requests += 1
         if self._parser.complete:
@@ -242,7 +245,7 @@ class WebConnection:
             self._write(self._reader.piece(body))
         if not sound:
             self._refuse(Refusal.FRAMING)
-        elif parser.complete and self._stage != CLOSING:
+        elif parser.complete and self._stage < CLOSING:
             self._end_body()
 
     def _end_body(self) -> None:
@@ -250,11 +253,12 @@ class WebConnection:
         self._request = self._reader = None
         self._stage = BETWEEN
         self._spent = 0
-        if request is None:
-            return
-        if reader is None:
+        if request is not None and reader is not None:
+            self._end_reader(request, reader)
+        elif request is not None:
             self._answer(request)
-            return
+
+    def _end_reader(self, request: Request, reader: BodyReader) -> None:
         self._write(reader.end())
         self._service.statistics.responses[2] += 1
         if not request.keep_alive:
@@ -275,6 +279,10 @@ class WebConnection:
             self._write(prepared.data)
             return
         routes = self._service.routes
+        reader = None if last else routes.reader(request)
+        if reader is not None:
+            self._end_reader(request, reader)
+            return
         reply = routes.answer(request)
         self._service.statistics.responses[reply.status // 100] += 1
         self._write(routes.render(reply, request, last=last))
@@ -282,29 +290,32 @@ class WebConnection:
             self._stage = CLOSING
         if reply.file is not None:
             if request.method == "GET" and reply.length > len(reply.body) and reply.status in {200, 206}:
-                self._reply = reply
+                self._output.stream(reply)
             else:
                 routes.release(reply.file)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        if self._stage == CLOSING:
+    def _refuse(self, refusal: Refusal, *, to_head: bool = False) -> None:
+        if self._stage >= CLOSING:
             return
         self._service.statistics.refusals[refusal] += 1
         if self._reader is None or not self._reader.started:
             self._service.statistics.responses[refusal.status // 100] += 1
-            self._write(closing(refusal.status, self._service.clock.field()))
+            self._write(closing(refusal.status, self._service.clock.field(), bodiless=to_head))
         # Otherwise the answer is under way and ends short of its length or last chunk, which tells the client.
         self._stage = CLOSING
 
     def _write(self, data: bytes) -> None:
         if data:
-            self._out.append(data)
-            self._queued += len(data)
+            self._output.write(data)
 
     def _push(self) -> None:
         """Send what can be sent; hold the connection while something cannot, or too much is under way."""
-        going = self._flush() and (self._reply is None or self._send_file(self._reply))
-        if self._finished:
+        try:
+            going = self._output.push()
+        except OSError:
+            self._abort()
+            return
+        if self._finished or self._stage == GONE:
             return
         if going and self._stage == CLOSING:
             self._finished = True
@@ -312,58 +323,13 @@ class WebConnection:
         elif not going or self._connection.unacknowledged > limits.WINDOW:
             self._hold()
 
-    def _flush(self) -> bool:
-        if self._out:
-            data = b"".join(self._out) if len(self._out) > 1 or self._pending else self._out[0]
-            self._pending = self._pending + data if self._pending else data
-            self._out.clear()
-            self._queued = 0
-        send, pending = self._connection.send, self._pending
-        while pending:
-            piece = pending[: limits.SEND]
-            if not send(piece):
-                self._pending = pending
-                return False
-            self._service.statistics.bytes_sent += len(piece)
-            pending = pending[limits.SEND :]
-        self._pending = b""
-        return True
-
-    def _send_file(self, reply: Reply) -> bool:
-        file = reply.file
-        while file is not None and reply.length:
-            if self._connection.unacknowledged >= limits.WINDOW:
-                return False
-            buffer = self._connection.allocate(min(limits.SEND, reply.length))
-            if buffer is None:
-                return False
-            count = file.read_into(buffer[: reply.length], reply.start)
-            self._connection.commit(count)
-            if not count:  # it has become shorter: the length that was promised cannot be kept
-                self._abort()
-                return False
-            self._service.statistics.bytes_sent += count
-            reply.start += count
-            reply.length -= count
-        self._reply = None
-        if file is not None:
-            self._service.routes.release(file)
-        return True
-
     def _hold(self) -> None:
         if not self._held:
             self._held = True
             self._connection.pause()
 
     def _abort(self) -> None:
-        self._stage = CLOSING
-        self._finished = True
-        self._drop_answers()
+        self._stage = GONE
+        self._backlog = b""
+        self._output.drop()
         self._connection.abort()
-
-    def _drop_answers(self) -> None:
-        self._out.clear()
-        self._pending = self._backlog = b""
-        reply, self._reply = self._reply, None
-        if reply is not None and reply.file is not None:
-            self._service.routes.release(reply.file)

@@ -40,15 +40,15 @@ class StaticFile:
 
     __slots__ = ("content", "etag", "fd", "fields", "modified", "path", "signature", "size", "users")
 
-    def __init__(self, path: str, status: os.stat_result, fd: int) -> None:
+    def __init__(self, path: str, status: os.stat_result, content: bytes | None = None, fd: int = -1) -> None:
         self.path: Final = path
         self.signature: Final = signature(status)
-        self.size: Final = status.st_size
+        self.size: Final = status.st_size if content is None else len(content)
         self.modified: Final = int(status.st_mtime)
         """Seconds since the epoch, as Last-Modified says it."""
         self.etag: Final = b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
         self.fields: Final = _describe(path, self.etag, self.modified)
-        self.content: bytes | None = None
+        self.content: Final = content
         self.fd = fd
         self.users = 0
 
@@ -108,26 +108,20 @@ class FileStore:
             # Asked of the open file, so that no link swapped in between can lead out of the root.
             if not self._holds(f"/proc/self/fd/{fd}") or not stat.S_ISREG(status.st_mode):
                 return 404
-            file = StaticFile(full, status, fd)
-            if file.size <= limits.SMALL_FILE:
-                return self._keep_small(file)
+            if status.st_size <= limits.SMALL_FILE:
+                return self._keep_small(StaticFile(full, status, os.pread(fd, limits.SMALL_FILE, 0)))
             if self.open_files >= limits.OPEN_FILES:
                 return 503
+            file = StaticFile(full, status, fd=os.dup(fd))
             self.open_files += 1
-            fd = -1
         finally:
-            if fd >= 0:
-                os.close(fd)
+            os.close(fd)
         self._replace(file)
         return file
 
     def _keep_small(self, file: StaticFile) -> StaticFile:
-        content = os.pread(file.fd, limits.SMALL_FILE, 0)
-        file.fd = -1
-        file.content = content
-        if len(content) != file.size:
-            file.content = content[: file.size].ljust(file.size, b"\0")
-            return file  # caught while it was written: good for this one answer, whose length was fixed by the stat
+        if file.size != file.signature[2]:
+            return file  # caught while it was written: good for this one answer
         if self._small >= limits.SMALL_FILES:
             for path in [path for path, kept in self._files.items() if kept.content is not None]:
                 del self._files[path]

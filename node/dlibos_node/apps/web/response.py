@@ -79,7 +79,8 @@ def plain(status: int, fields: bytes = b"") -> Reply:
     return Reply(status, b"Content-Type: text/plain; charset=utf-8\r\n" + fields, body)
 
 
-def closing(status: int, date: bytes) -> bytes:
+def closing(status: int, date: bytes, *, bodiless: bool = False) -> bytes:
     """Build the answer to a request that could not be understood; the connection ends with it."""
     reply = plain(status)
-    return head(status, date, reply.fields + b"Content-Length: %d\r\n" % reply.length, CLOSE) + reply.body
+    answer = head(status, date, reply.fields + b"Content-Length: %d\r\n" % reply.length, CLOSE)
+    return answer if bodiless else answer + reply.body
