@@ -72,12 +72,16 @@ async def _client(host: str, port: int, until: float) -> tuple[list[float], int]
     latencies: list[float] = []
     try:
         session = await Session.connect(host, port)
+    except OSError:
+        return latencies, 1
+    try:
         while (asked := time.perf_counter()) < until:
             await session.get("/")
             latencies.append(time.perf_counter() - asked)
-        session.close()
     except (OSError, BadAnswerError):
         return latencies, 1
+    finally:
+        session.close()
     return latencies, 0
 
 

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlibos.control.v1 import mesh_pb2
+from dlibos_orchestrator.model.desired import desired_mesh, same_mesh
+from dlibos_orchestrator.model.options import Faults, MeshOptions, Published
+from dlibos_orchestrator.model.placement import coordinates, place
+from google.protobuf import json_format
+
+DIRECTORY = Path("/run/m")
+
+
+def test_drivers_come_first_then_stacks_apps_and_idle_tiles() -> None:
+    roles = place(MeshOptions(driver=2, stack=1, app=2, idle=1))
+    assert [mesh_pb2.Role.Name(role) for role in roles] == [
+        "ROLE_DRIVER",
+        "ROLE_DRIVER",
+        "ROLE_STACK",
+        "ROLE_APP",
+        "ROLE_APP",
+        "ROLE_IDLE",
+    ]
+
+
+def test_tile_ids_are_row_major() -> None:
+    assert [coordinates(tile, 3) for tile in range(5)] == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]
+
+
+def test_every_tile_gets_sockets_of_its_own_and_apps_get_their_application() -> None:
+    options = MeshOptions(root=Path("/srv"))
+    mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "default-1")
+    assert [tile.address for tile in mesh.tiles] == [f"unix:/run/m/noc/{tile}.sock" for tile in range(3)]
+    assert [tile.memory for tile in mesh.tiles] == [f"/run/m/mem/{tile}.sock" for tile in range(3)]
+    assert [tile.app.kind for tile in mesh.tiles] == ["", "", "web"]
+    assert mesh.tiles[2].app.root == "/srv"
+
+
+def test_the_nic_says_all_a_driver_needs() -> None:
+    options = MeshOptions(
+        publish=(Published("127.0.0.1", 8080, 80),), pcap=Path("/var/p"), fault=Faults(seed=3, loss=0.5)
+    )
+    nic = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1").nic
+    assert nic.keeper == "/run/m/nic.sock"
+    assert (nic.address, nic.peer_address, nic.mtu) == ("10.77.0.2/24", "10.77.0.1/24", 1500)
+    assert [(port.host, port.host_port, port.mesh_port) for port in nic.publish] == [("127.0.0.1", 8080, 80)]
+    assert nic.pcap == "/var/p"
+    assert (nic.fault.seed, nic.fault.loss) == (3, 0.5)
+
+
+def test_no_keeper_and_no_fault_unless_asked_for() -> None:
+    nic = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_USER, DIRECTORY, "m-1").nic
+    assert nic.keeper == ""
+    assert not nic.HasField("fault")
+
+
+def test_a_mesh_is_the_same_whatever_its_id_and_through_json() -> None:
+    one = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
+    other = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-2")
+    assert same_mesh(json_format.Parse(json_format.MessageToJson(one), mesh_pb2.Mesh()), other)
+    assert (one.id, other.id) == ("m-1", "m-2")
+    assert not same_mesh(one, desired_mesh(MeshOptions(app=2), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1"))

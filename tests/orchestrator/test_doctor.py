@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from dlibos_orchestrator.cli import doctor, main
+from dlibos_orchestrator.runtime import namespace
+from dlibos_orchestrator.runtime.namespace import Availability
+
+
+def test_every_check_has_a_state_and_every_bad_one_a_fix(runtime_directory: Path) -> None:
+    checks = doctor.examine()
+    assert {check.state for check in checks} <= {doctor.OK, doctor.WARN, doctor.FAIL}
+    assert all(bool(check.fix) == (check.state != doctor.OK) for check in checks)
+    assert {"grpcio", "python", "TAP device", "memory", "open files", "left-over meshes", "wrk"} <= {
+        c.name for c in checks
+    }
+
+
+def test_json_and_exit_code(
+    runtime_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = [doctor.Check("a", doctor.OK, "fine"), doctor.Check("b", doctor.WARN, "so so", "mend it")]
+    monkeypatch.setattr(doctor, "examine", lambda: checks)
+    assert main.run(["doctor", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1] == {"name": "b", "state": "warn", "detail": "so so", "fix": "mend it"}
+    checks.append(doctor.Check("c", doctor.FAIL, "broken", "replace it"))
+    assert main.run(["doctor"]) == 1
+    assert "      " in (text := capsys.readouterr().out)
+    assert "fix: replace it" in text
+
+
+def test_a_library_that_cannot_be_imported() -> None:
+    check = doctor.distribution("no-such-thing", "no_such_module")
+    assert check.state == doctor.FAIL
+    assert "no_such_module" in check.detail
+    assert check.fix.endswith("-m pip install no-such-thing")
+
+
+def test_no_tap_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(namespace, "can_have_tap", lambda: Availability(ok=False, reason="why", fix="modprobe tun"))
+    assert doctor.tap() == doctor.Check("TAP device", doctor.WARN, "why: only --nic user works", "modprobe tun")
+
+
+def test_a_directory_without_processes_is_left_over(runtime_directory: Path) -> None:
+    assert doctor.left_over_meshes().state == doctor.OK
+    (runtime_directory / "gone").mkdir()
+    check = doctor.left_over_meshes()
+    assert (check.state, check.detail) == (doctor.WARN, "gone")
+    assert check.fix == f"DLIBOS_RUNTIME_DIR={runtime_directory} dlibos down --name gone"
+
+
+def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert doctor.program("nginx", "nginx-light").fix == "apt-get install nginx-light"
