@@ -2,7 +2,8 @@
 
     python tap_namespace.py SOCKET
 
-The kernel's end is 10.77.0.1/24, port 7 of which is a TCP server that sends a megabyte to whoever connects.
+The kernel's end is 10.77.0.1/24. Its port 7 sends a megabyte to whoever connects; port 8 reads to the end of stream
+and answers with the SHA-256.
 Prints "ready", or the reason why it cannot; lives until its standard input ends.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import os
 import selectors
 import socket
@@ -63,6 +65,16 @@ def serve_bytes(listener: socket.socket) -> None:
             connection.sendall(PAYLOAD)
 
 
+def serve_digest(listener: socket.socket) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            digest = hashlib.sha256()
+            while data := connection.recv(1 << 18):
+                digest.update(data)
+            connection.sendall(digest.digest())
+
+
 def answer(keeper: socket.socket, kept: list[int]) -> None:
     """Q: a queue (the first one is the one that holds the device). D: take the interface down."""
     connection, _ = keeper.accept()
@@ -84,8 +96,9 @@ def main() -> None:
     except OSError as error:
         print(f"no TAP device can be made here: {error}", flush=True)
         return
-    listener = socket.create_server(("10.77.0.1", 7))
-    threading.Thread(target=serve_bytes, args=(listener,), daemon=True).start()
+    for port, serve in ((7, serve_bytes), (8, serve_digest)):
+        listener = socket.create_server(("10.77.0.1", port))
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
     with socket.socket(socket.AF_UNIX) as keeper, selectors.DefaultSelector() as selector:
         keeper.bind(sys.argv[1])
         keeper.listen()

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from dlibos_node.nic.memory import MemoryDevice
-from dlibos_node.nic.user.client import Client, Link
+from dlibos_node.nic.user.answer import Link
+from dlibos_node.nic.user.client import Client
 from dlibos_node.nic.user.splice import Splice, microseconds
 from dlibos_node.tcp.config import SECOND
 

@@ -6,10 +6,6 @@ import os
 import select
 import socket
 import struct
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from dlibos_node.errors import DeviceError
@@ -21,32 +17,6 @@ from dlibos_node.nic.virtio import HEADER_LENGTH, MAX_FRAME, PLAIN
 OUR_MAC = bytes.fromhex("020000000002")
 OUR_ADDRESS = socket.inet_aton("10.77.0.2")
 KERNEL_ADDRESS = socket.inet_aton("10.77.0.1")
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[str]:
-    path = str(tmp_path / "keeper.sock")
-    program = Path(__file__).with_name("tap_namespace.py")
-    with subprocess.Popen(
-        [sys.executable, str(program), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            line = process.stdout.readline().strip()
-            if line != "ready":
-                pytest.skip(line)
-            yield path
-        finally:
-            process.stdin.close()
-
-
-@pytest.fixture
-def tap(keeper: str) -> Iterator[Tap]:
-    descriptor, info = fetch_queue(keeper)
-    device = Tap(descriptor, info.mtu)
-    yield device
-    device.close()
 
 
 def arp_request() -> bytes:

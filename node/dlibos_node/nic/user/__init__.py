@@ -7,7 +7,7 @@ nic.py is the `Device`, and opens the published ports. Read client.py for what t
 
 from __future__ import annotations
 
-from dlibos_node.nic.user.client import Link
+from dlibos_node.nic.user.answer import Link
 from dlibos_node.nic.user.nic import UserNic, open_user_nic
 
 __all__ = ["Link", "UserNic", "open_user_nic"]

@@ -1,20 +1,20 @@
 """The far end of the in-memory wire: a small client host with one peer, the mesh.
 
-It answers ARP and echo requests and opens TCP connections with the same core the mesh runs. Sans-IO: frames go out by
-`deliver`, `now` comes in, and `wake` is called when a timer is due earlier than any before.
+It opens TCP connections with the same core the mesh runs, and answers ARP and echo requests (answer.py). Sans-IO:
+frames go out by `deliver`, `now` comes in, and `wake` is called when a timer is due earlier than any before.
 """
 
 from __future__ import annotations
 
-import enum
 import heapq
 import secrets
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
-from dlibos_node.nic.virtio import DATA_VALID, HEADER_LENGTH, NEEDS_CSUM, PLAIN, tcp4_header
+from dlibos_node.nic.user.answer import IP, Link, Unwanted, answer
+from dlibos_node.nic.virtio import DATA_VALID, NEEDS_CSUM, tcp4_header
 from dlibos_node.stack.flow import Header
 from dlibos_node.tcp import event, state
 from dlibos_node.tcp.config import SECOND, TcpConfig
@@ -23,12 +23,11 @@ from dlibos_node.tcp.reset import reset_for
 from dlibos_node.tcp.segment import Segment
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.timers import NEVER
-from dlibos_node.wire import arp, checksum, ethernet, icmp, ipv4, seqnum, tcp
+from dlibos_node.wire import checksum, ethernet, ipv4, seqnum, tcp
 from dlibos_node.wire.buffer import Buffer
 from dlibos_node.wire.malformed import Malformed
 
-_IP: Final = HEADER_LENGTH + ethernet.LENGTH
-_TCP: Final = _IP + ipv4.LENGTH
+_TCP: Final = IP + ipv4.LENGTH
 _LEAST: Final = _TCP + tcp.LENGTH
 # Ethernet target, type | version, total length, fragment, protocol, addresses | ports, seq, ack, offset+flags, window
 _FRAME: Final = struct.Struct("!10x6s6xHBxH2xHxB2xIIHHIIHH")
@@ -40,26 +39,6 @@ _TIME_WAIT: Final = SECOND
 # A new connection on an old port starts this far beyond the last one's end: the mesh, which may still be in TIME-WAIT,
 # takes its SYN for a new one (RFC 9293 section 3.6.1).
 _ISS_STEP: Final = 1 << 20
-
-
-class Link(NamedTuple):
-    """Who is at the two ends of the wire: IPv4 addresses as ints, MAC addresses as 6 bytes, `mtu` in bytes."""
-
-    address: int
-    mac: bytes
-    mesh_address: int
-    mesh_mac: bytes
-    mtu: int = 1500
-
-
-class Unwanted(enum.Enum):
-    """Why the client ignored a frame from the mesh."""
-
-    NOT_FOR_US = "not_for_us"
-    PROTOCOL = "protocol"
-    MALFORMED = "malformed"
-    CHECKSUM = "checksum"
-    NO_CONNECTION = "no_connection"
 
 
 class Handler(Protocol):
@@ -177,81 +156,46 @@ class Client:
             self._on_other(frame)
         elif target != link.address or source != link.mesh_address:
             self.unwanted[Unwanted.NOT_FOR_US] += 1
-        elif version != 0x45 or fragment & _FRAGMENT or not 40 <= total <= len(frame) - _IP:
+        elif version != 0x45 or fragment & _FRAGMENT or not 40 <= total <= len(frame) - IP:
             self.unwanted[Unwanted.MALFORMED] += 1
-        elif not self._sums_up(frame, _IP + total):
+        elif not self._sums_up(frame, IP + total):
             self.unwanted[Unwanted.CHECKSUM] += 1
         else:
             payload = _TCP + (bits >> 10 & 0x3C)
             flow = self._flows.get(port)
             options = tcp.parse_options(frame[_LEAST:payload]) if payload > _LEAST else None
-            if payload < _LEAST or payload > _IP + total or isinstance(options, Malformed):
+            if payload < _LEAST or payload > IP + total or isinstance(options, Malformed):
                 self.unwanted[Unwanted.MALFORMED] += 1
             elif flow is None or flow.header.peer_port != mesh_port:
-                self._refuse(mesh_port, port, seq, ack, bits & _FLAGS, _IP + total - payload)
+                self._refuse(mesh_port, port, seq, ack, bits & _FLAGS, IP + total - payload)
             else:
-                length = _IP + total - payload
+                length = IP + total - payload
                 span = Span(frame, payload, length) if length else None
                 flow.connection.on_segment(seq, ack, bits & _FLAGS, window, options, span, now)
                 self.settle(flow, now)
 
     def _sums_up(self, frame: bytes, end: int) -> bool:
         """Check the sums of IPv4 and, where the sender has not left it to the device, of TCP."""
-        if not checksum.verifies(frame[_IP:_TCP]):
+        if not checksum.verifies(frame[IP:_TCP]):
             return False
         if frame[0] & (NEEDS_CSUM | DATA_VALID):
             return True
         return tcp.verify(frame[_TCP:end], self._link.mesh_address, self._link.address)
 
     def _on_other(self, frame: bytes) -> None:
-        """Answer ARP and echo requests."""
-        link = ethernet.parse(frame, HEADER_LENGTH)
-        if isinstance(link, Malformed):
-            self.unwanted[Unwanted.MALFORMED] += 1
-        elif link.destination not in (self._link.mac, ethernet.BROADCAST):
-            self.unwanted[Unwanted.NOT_FOR_US] += 1
-        elif link.ethertype == ethernet.ARP:
-            self._on_arp(frame)
-        elif link.ethertype == ethernet.IPV4:
-            self._on_ipv4(frame)
-        else:
-            self.unwanted[Unwanted.PROTOCOL] += 1
-
-    def _on_arp(self, frame: bytes) -> None:
-        packet = arp.parse(frame, _IP)
-        if isinstance(packet, Malformed):
-            self.unwanted[Unwanted.MALFORMED] += 1
-        elif packet.operation == arp.REQUEST and packet.target == self._link.address:
-            header = ethernet.HEADER.pack(packet.sender_mac, self._link.mac, ethernet.ARP)
-            self._deliver((PLAIN + header + packet.reply(self._link.mac).emit(),))
-
-    def _on_ipv4(self, frame: bytes) -> None:
-        ip = ipv4.parse(frame, _IP)
-        if isinstance(ip, Malformed):
-            self.unwanted[Unwanted.MALFORMED] += 1
-            return
-        if ip.destination != self._link.address:
-            self.unwanted[Unwanted.NOT_FOR_US] += 1
-            return
-        message = (
-            icmp.parse(frame[_IP + ip.header_length : _IP + ip.total_length]) if ip.protocol == ipv4.ICMP else None
-        )
-        reply = message.reply() if isinstance(message, icmp.Message) and not ip.is_fragment else None
-        if reply is None:
-            self.unwanted[Unwanted.PROTOCOL] += 1
-            return
-        header = bytearray(_TCP)
-        ethernet.Header(self._link.mesh_mac, self._link.mac, ethernet.IPV4).emit(header, HEADER_LENGTH)
-        total = ipv4.LENGTH + reply.length
-        ipv4.Header(self._link.address, ip.source, ipv4.ICMP, total).emit(header, _IP)
-        self._deliver((bytes(header), reply.emit()))
+        """Take what is no TCP segment."""
+        reply = answer(frame, self._link)
+        if isinstance(reply, Unwanted):
+            self.unwanted[reply] += 1
+        elif reply is not None:
+            self._deliver((reply,))
 
     def _refuse(self, mesh_port: int, port: int, seq: int, ack: int, flags: int, length: int) -> None:
         """Answer a segment that no connection expects, unless its port is another driver's."""
         self.unwanted[Unwanted.NO_CONNECTION] += 1
-        answer = reset_for(seq, ack, flags, length) if port in self._ports else None
-        if answer is not None:
-            self._emit(self._header(mesh_port, port), answer)
+        reset = reset_for(seq, ack, flags, length) if port in self._ports else None
+        if reset is not None:
+            self._emit(self._header(mesh_port, port), reset)
 
     def _header(self, mesh_port: int, port: int) -> Header:
         link = self._link

@@ -10,10 +10,11 @@ from typing import Final
 
 from dlibos_node.errors import DeviceError
 from dlibos_node.nic.memory import MemoryDevice
-from dlibos_node.nic.user.client import Client, Link
+from dlibos_node.nic.user.answer import Link
+from dlibos_node.nic.user.client import Client
 from dlibos_node.nic.user.splice import Splice, microseconds
 
-# Client ports, in equal parts for the drivers: the stack tells by the port which driver a connection came from.
+# Client ports, in equal parts for the drivers: all clients have one address, and two must not use the same 4-tuple.
 _FIRST_PORT: Final = 16384
 _PORTS: Final = 3072
 MAX_DRIVERS: Final = (65536 - _FIRST_PORT) // _PORTS
