@@ -56,7 +56,7 @@ def payload(spans: tuple[Span, ...] | list[Span]) -> bytes:
     for span in spans:
         data = span.lease.data if isinstance(span.lease, Lease) else span.lease
         assert isinstance(data, bytes)
-        assert 0 <= span.offset
+        assert span.offset >= 0
         assert span.length > 0
         assert span.offset + span.length <= len(data)
         out.append(data[span.offset : span.offset + span.length])
@@ -228,8 +228,8 @@ def cut(segment: Segment, data: bytes) -> list[tuple[Segment, bytes]]:
 def check(host: Host, connection: Connection) -> None:
     """Assert what holds between any two calls."""
     assert connection.deadline > 0
-    assert 0 <= seqnum.sub(connection.snd_nxt, connection.snd_una)
-    assert 0 <= seqnum.sub(connection.snd_max, connection.snd_nxt)
+    assert seqnum.sub(connection.snd_nxt, connection.snd_una) >= 0
+    assert seqnum.sub(connection.snd_max, connection.snd_nxt) >= 0
     assert 0 <= connection.unsent <= connection.unacknowledged
     assert connection.held_bytes == sum(span.length for _, span in connection.held)
     assert len(connection.held) <= host.config.max_held_spans

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-
 from dlibos_node.tcp import state
 from dlibos_node.tcp.config import TcpConfig
+
 from tests.tcp.pair import Host, Pair, Wire
 
 

@@ -130,7 +130,10 @@ class Connection(Tcb):
         fin = flags & FIN != 0
         # First: the sequence number.
         if not receiver.acceptable(self, seq, length + fin):
-            self._unacceptable(seq, flags, span, now)
+            if self.state == state.SYN_RCVD and flags & (SYN | RST) == SYN and seq == seqnum.add(self.rcv_nxt, -1):
+                handshake.on_syn_again(self, ack, flags, span, now)
+            else:
+                self._unacceptable(seq, flags, span, now)
             return
         # Second to fourth: RST, (security,) SYN.
         if flags & (RST | SYN):
@@ -168,10 +171,6 @@ class Connection(Tcb):
         late = seqnum.sub(seq, self.rcv_nxt) < 0
         self.drop(Drop.DUPLICATE if late else Drop.OUT_OF_WINDOW, span)
         if flags & RST:
-            return
-        if flags & SYN and self.state == state.SYN_RCVD and seq == seqnum.add(self.rcv_nxt, -1):
-            # The peer sends its SYN again because our SYN-ACK was lost: an ACK would tell it nothing.
-            handshake.send_syn(self, now)
             return
         if self.state == state.TIME_WAIT and flags & FIN:
             self.wait_at = now + self.config.time_wait

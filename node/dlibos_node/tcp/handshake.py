@@ -112,6 +112,25 @@ def on_ack(t: Tcb, seq: int, ack: int, flags: int, window: int, now: int) -> boo
     return True
 
 
+def on_syn_again(t: Tcb, ack: int, flags: int, span: Span | None, now: int) -> None:
+    """The peer's SYN once more in SYN_RCVD.
+
+    Bare: our SYN-ACK was lost, and an ACK would tell a peer in SYN_SENT nothing. With an ACK: both opened at the same
+    time and this completes it (RFC 9293 figure 8).
+    """
+    if span is not None:
+        t.drop(Drop.ON_SYN, span)
+    if not flags & ACK:
+        send_syn(t, now)
+    elif t.opener and ack == t.snd_nxt:
+        opened(t, ack, now)
+        t.ack_now = True
+        sender.transmit(t, now)
+    else:
+        t.statistics.drops[Drop.BAD_SYN] += 1
+        t.challenge(now)
+
+
 def on_timeout(t: Tcb, now: int) -> None:
     """The retransmission time-out of a SYN."""
     t.retries += 1

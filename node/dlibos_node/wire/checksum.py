@@ -62,8 +62,3 @@ def pseudo_header(source: int, destination: int, protocol: int, length: int) -> 
     """
     total = (source >> 16) + (source & WORD) + (destination >> 16) + (destination & WORD) + protocol + length
     return (total - 1) % WORD + 1
-
-
-def update(old_checksum: int, old_word: int, new_word: int) -> int:
-    """Return the checksum after one 16-bit word of the data changed (RFC 1624, equation 3)."""
-    return WORD ^ fold((WORD ^ old_checksum) + (WORD ^ old_word) + new_word)
