@@ -28,15 +28,16 @@ PAYLOAD = bytes(range(256)) * 4096
 
 
 def enter_namespace() -> None:
+    """With privilege a network namespace is enough; without it, it needs a user namespace around it."""
     uid, gid = os.getuid(), os.getgid()
-    flags = CLONE_NEWNET if uid == 0 else CLONE_NEWNET | CLONE_NEWUSER
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(flags):
-        raise OSError(ctypes.get_errno(), "unshare")
-    if uid:
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+    if not libc.unshare(CLONE_NEWNET):
+        return
+    if libc.unshare(CLONE_NEWNET | CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "unshare: " + os.strerror(ctypes.get_errno()))
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
 
 
 def open_queue() -> int:
@@ -58,6 +59,14 @@ def set_down() -> None:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH22x", NAME, 0))
 
 
+def delete() -> None:
+    """Remove the interface under its queues: RTM_DELLINK by index, with an acknowledgement."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
+        index = socket.if_nametoindex(NAME.decode())
+        route.send(struct.pack("IHHII", 32, 17, 0x5, 1, 0) + struct.pack("BxHiII", 0, 0, index, 0, 0))
+        route.recv(4096)
+
+
 def serve_bytes(listener: socket.socket) -> None:
     while True:
         connection, _ = listener.accept()
@@ -76,12 +85,13 @@ def serve_digest(listener: socket.socket) -> None:
 
 
 def answer(keeper: socket.socket, kept: list[int]) -> None:
-    """Q: a queue (the first one is the one that holds the device). D: take the interface down."""
+    """Q: a queue (the first one is the one that holds the device). D: interface down. X: interface deleted."""
     connection, _ = keeper.accept()
     with connection:
-        if connection.recv(1) == b"D":
-            set_down()
-            connection.sendall(b"{}\n")
+        command = connection.recv(1)
+        if command in {b"D", b"X"}:
+            set_down() if command == b"D" else delete()
+            connection.sendall(b"done")
             return
         descriptor = kept.pop() if kept else open_queue()
         socket.send_fds(connection, [b'{"name": "test0", "mtu": 1500}\n'], [descriptor])

@@ -96,11 +96,15 @@ def test_long_frame_is_cut_to_the_buffers(tap: Tap) -> None:
     assert count == 100
 
 
-def test_interface_down_is_a_drop(keeper: str, tap: Tap) -> None:
+def command(keeper: str, letter: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as control:
         control.connect(keeper)
-        control.sendall(b"D")
-        control.recv(10)
+        control.sendall(letter)
+        assert control.recv(10) == b"done"
+
+
+def test_interface_down_is_a_drop(keeper: str, tap: Tap) -> None:
+    command(keeper, b"D")
     assert not tap.transmit([PLAIN, arp_request()])
     assert tap.statistics.drops[Drop.DOWN] == 1
     buffer = [memoryview(bytearray(MAX_FRAME))]
@@ -114,6 +118,16 @@ def test_nonsense_header_is_refused(tap: Tap) -> None:
     assert not tap.transmit([csum_beyond_the_frame, arp_request()])
     assert not tap.transmit([PLAIN])
     assert tap.statistics.drops[Drop.REFUSED] == 2
+
+
+def test_queue_that_lost_its_interface_is_quiet(keeper: str, tap: Tap) -> None:
+    command(keeper, b"X")
+    assert select.select([tap], [], [], 0)[0]
+    assert tap.receive([memoryview(bytearray(100))]) == 0
+    assert tap.statistics.gone
+    assert not select.select([tap], [], [], 0)[0]
+    assert tap.receive([memoryview(bytearray(100))]) == 0
+    assert not tap.transmit([PLAIN, arp_request()])
 
 
 def test_closed_tap_is_gone(tap: Tap) -> None:

@@ -45,7 +45,7 @@ class DeviceStatistics:
 
     @property
     def gone(self) -> bool:
-        """The interface was removed; its descriptor stays readable for ever, so stop watching it."""
+        """The interface was removed, or the device closed: nothing will come or go any more."""
         return self.drops[Drop.GONE] > 0
 
     def failed(self, error: OSError) -> None:

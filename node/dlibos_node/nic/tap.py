@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import select
 import struct
 from collections.abc import Sequence
 from typing import Final
@@ -65,7 +67,7 @@ class Tap:
         except BlockingIOError:
             return 0
         except OSError as error:
-            self.statistics.failed(error)
+            self._failed(error)
             return 0
         statistics = self.statistics
         statistics.rx_frames += 1
@@ -77,7 +79,7 @@ class Tap:
         try:
             count = os.writev(self._fd, parts)
         except OSError as error:
-            self.statistics.failed(error)
+            self._failed(error)
             return False
         statistics = self.statistics
         statistics.tx_frames += 1
@@ -89,6 +91,21 @@ class Tap:
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def _failed(self, error: OSError) -> None:
+        self.statistics.failed(error)
+        if error.errno == errno.EBADFD:
+            _silence(self._fd)
+
+
+def _silence(descriptor: int) -> None:
+    """Put something that is never readable in the place of a queue that lost its interface.
+
+    Such a queue is reported readable for ever, and would keep its tile busy with nothing. An empty epoll set is never
+    readable, and reading or writing it fails.
+    """
+    with select.epoll() as nothing:
+        os.dup2(nothing.fileno(), descriptor, inheritable=False)
 
 
 def _interface(descriptor: int) -> str:
