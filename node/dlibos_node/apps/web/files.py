@@ -70,6 +70,9 @@ class FileStore:
         self.open_files = 0
         """Descriptors held."""
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def acquire(self, path: str) -> StaticFile | int:
         """Find the file at `path` ("/a/b") for one use, which ends with `release`; or the status that says why not.
 

@@ -44,7 +44,7 @@ class HeadBuffer:
             del held[: len(CRLF)]
             searched = 0
         end = held.find(END, searched)
-        refusal = _refuse_partial(held, end)
+        refusal = _refuse_partial(held, searched, end)
         if refusal is not None:
             return refusal, len(data)
         if end < 0:
@@ -79,8 +79,12 @@ class ChunkCutter:
         return len(data)
 
 
-def _refuse_partial(held: bytearray, end: int) -> Refusal | None:
+def _refuse_partial(held: bytearray, start: int, end: int) -> Refusal | None:
     if held and held[0] not in _TOKEN and held != b"\r":
+        return Refusal.MALFORMED
+    # An empty line after LF alone: who ends lines so would wait for ever for an answer to a head that never ends.
+    last = len(held) if end < 0 else end + len(END) - 1
+    if held.find(b"\n\n", start, last) >= 0 or held.find(b"\n\r\n", start, last) >= 0:
         return Refusal.MALFORMED
     line = held.find(CRLF)
     if line > limits.REQUEST_LINE or (line < 0 and len(held) > limits.REQUEST_LINE + 1):
@@ -88,7 +92,4 @@ def _refuse_partial(held: bytearray, end: int) -> Refusal | None:
     section = (len(held) if end < 0 else end + len(END)) - line - len(CRLF)
     if line >= 0 and section > limits.HEADER_SECTION:
         return Refusal.HEAD_TOO_LARGE
-    # A client that ends its lines with LF alone would wait for ever for an answer to a head that never ends.
-    if end < 0 and (b"\n\n" in held or b"\n\r\n" in held):
-        return Refusal.MALFORMED
     return None

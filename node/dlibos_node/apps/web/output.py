@@ -68,13 +68,24 @@ class Output:
         send, left = self._connection.send, self._pending
         while left:
             piece = left if len(left) <= limits.SEND else left[: limits.SEND]
-            if not send(piece):
+            count = len(piece) if send(piece) else self._send_part(piece)
+            if not count:
                 self._pending = left
                 return False
-            self._service.statistics.bytes_sent += len(piece)
-            left = left[len(piece) :]
+            self._service.statistics.bytes_sent += count
+            left = left[count:]
         self._pending = b""
         return True
+
+    def _send_part(self, data: bytes) -> int:
+        # A crowded partition may never have room for a large piece at once, but for a part of it.
+        buffer = self._connection.allocate(len(data))
+        if buffer is None:
+            return 0
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        self._connection.commit(count)
+        return count
 
     def _send_file(self, reply: Reply) -> bool:
         while reply.length:
