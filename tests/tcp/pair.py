@@ -1,7 +1,7 @@
 """Two connections joined by a wire that loses, reorders and duplicates, with a manual clock and real bytes.
 
-The harness plays both owners: it gives spans to `send`, takes events, consumes, returns leases, cuts super-segments into
-MSS pieces as a device would, and checks after every call what must always hold.
+The harness plays both owners: it gives spans to `send`, takes events, consumes, returns leases, cuts super-segments
+into MSS pieces as a device would, and checks after every call what must always hold.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from dlibos_node.tcp import state
+from dlibos_node.tcp import event, state
 from dlibos_node.tcp.config import TcpConfig
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tcp.pair import Host, Pair, Wire
 
@@ -71,3 +73,39 @@ def test_slow_reader_closes_the_window_and_gets_everything() -> None:
     pair = Pair(client, server, Wire(9, 0.02), None, TcpConfig(receive_buffer=8_000))
     pair.run()
     assert_transferred(client, server)
+
+
+configs = st.builds(
+    TcpConfig,
+    mss=st.sampled_from([100, 536, 1460, 8960]),
+    receive_buffer=st.sampled_from([300, 5_000, 70_000, 2_000_000]),
+    send_buffer=st.sampled_from([1_000, 30_000, 1_000_000]),
+    gso_max=st.sampled_from([0, 5_000, 65_000]),
+    max_held_spans=st.sampled_from([0, 2, 256]),
+    nodelay=st.booleans(),
+)
+wires = st.builds(
+    Wire,
+    seed=st.integers(0, 1 << 30),
+    loss=st.sampled_from([0.0, 0.02, 0.2]),
+    duplicate=st.sampled_from([0.0, 0.1]),
+    jitter=st.sampled_from([0, 500, 30_000]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(configs, configs, wires, st.integers(0, 20_000), st.integers(0, 20_000), st.integers(1, 9_000))
+def test_any_two_configurations_over_any_wire(
+    client_config: TcpConfig, server_config: TcpConfig, wire: Wire, up: int, down: int, chunk: int
+) -> None:
+    client, server = Host(data_of(up, 1), chunk), Host(data_of(down, 2), chunk)
+    Pair(client, server, wire, client_config, server_config).run(1 << 36)
+    for host, other in ((client, server), (server, client)):
+        assert closed(host)
+        assert host.data.startswith(other.received)
+        if "TIMEOUT" not in endings(client) + endings(server):
+            assert bytes(other.received) == host.data
+
+
+def endings(host: Host) -> list[str]:
+    return [event.REASONS[detail] for kind, detail in host.log if kind == event.CLOSED and isinstance(detail, int)]
