@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,7 @@ class Recorder(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self._reading = True
+        self.is_reset = False
         self.written = bytearray()
         self.ends: list[str] = []
         self.sock, self._other = socket.socketpair()
@@ -34,8 +36,7 @@ class Recorder(asyncio.Transport):
         return self.sock if name == "socket" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high
-        assert low is None
+        assert (high, low) == (0, None)
 
     def is_reading(self) -> bool:
         return self._reading
@@ -49,7 +50,12 @@ class Recorder(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
+    def is_closing(self) -> bool:
+        return "close" in self.ends or "abort" in self.ends
+
     def write_eof(self) -> None:
+        if self.is_reset:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.ends.append("eof")
 
     def close(self) -> None:
@@ -164,6 +170,22 @@ def test_host_gone_resets_the_mesh(bench: Callable[..., Bench]) -> None:
     assert one.mesh.accepted[0].closed == 1
     one.splice.data_received(b"late")
     assert one.splice.eof_received()
+
+
+def test_end_waits_for_a_slow_host(bench: Callable[..., Bench]) -> None:
+    slow = bench(SOURCE, source=b"the end", slow=True)
+    assert slow.host.written == b"the end"
+    assert slow.host.ends == []
+    slow.splice.resume_writing()
+    assert slow.host.ends == ["eof"]
+
+
+def test_host_resets_while_the_mesh_closes(bench: Callable[..., Bench]) -> None:
+    one = bench(ECHO)
+    one.host.is_reset = True
+    one.splice.eof_received()
+    one.run()
+    assert one.host.ends == ["abort", "close"]
 
 
 def test_refused(bench: Callable[..., Bench]) -> None:

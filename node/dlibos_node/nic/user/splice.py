@@ -15,8 +15,6 @@ from dlibos_node.tcp.span import Span
 # Bytes read from the host and not yet acknowledged by the mesh, at which reading stops, and at which it goes on.
 _STOP_READING: Final = 1 << 20
 _READ_ON: Final = _STOP_READING // 2
-# Bytes the host socket has not taken, at which the mesh's window is no longer opened.
-_HOST_BUFFER: Final = 1 << 18
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 
 
@@ -33,15 +31,17 @@ class Splice(asyncio.Protocol):
         self._mesh_port: Final = mesh_port
         self._transport: asyncio.Transport | None = None
         self._flow: Flow | None = None  # None also when the mesh's end is closed
+        # The host's kernel has not taken all bytes; meanwhile the mesh's window, and an end of stream, wait.
         self._host_is_slow = False
-        self._unread = 0  # bytes the slow host has not made room for
+        self._unread = 0
+        self._end_is_due = False
 
     # --- the host's end, called by asyncio ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the mesh's end; bytes may be sent before it is established."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(_HOST_BUFFER)
+        self._transport.set_write_buffer_limits(0)
         self._flow = self._client.connect(self._mesh_port, self, microseconds())
         if self._flow is None:
             self._reset_host()
@@ -66,7 +66,7 @@ class Splice(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The host is slow: leave what comes unread, so that the mesh's window closes."""
+        """The host is slow: leave what comes unread, so that the mesh's window closes and bounds what is buffered."""
         self._host_is_slow = True
 
     def resume_writing(self) -> None:
@@ -77,6 +77,8 @@ class Splice(asyncio.Protocol):
             now = microseconds()
             self._flow.connection.consume(unread, now)
             self._client.settle(self._flow, now)
+        if self._end_is_due:
+            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The host's socket is gone; if the mesh's end is not, nobody is left to read it."""
@@ -90,7 +92,7 @@ class Splice(asyncio.Protocol):
 
     def received(self, data: memoryview, now: int) -> None:
         """Write to the host."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
         if self._host_is_slow:
             self._unread += len(data)
@@ -106,8 +108,9 @@ class Splice(asyncio.Protocol):
 
     def peer_closed(self) -> None:
         """Half-close: the host gets an end of stream behind what is buffered."""
-        if self._transport is not None:
-            self._transport.write_eof()
+        self._end_is_due = self._host_is_slow
+        if not self._host_is_slow:
+            self._end()
 
     def closed(self, reason: int) -> None:
         """Close the host's end in the same way."""
@@ -116,6 +119,15 @@ class Splice(asyncio.Protocol):
             self._reset_host()
         elif self._transport is not None:
             self._transport.close()
+
+    def _end(self) -> None:
+        self._end_is_due = False
+        if self._transport is None:
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # the host has reset the connection, and asyncio has not heard of it yet
+            self._transport.abort()
 
     def _reset_host(self) -> None:
         if self._transport is not None:
