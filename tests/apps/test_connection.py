@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 from dlibos_node.apps.web.routes import PAGE
+from dlibos_node.apps.web.server import WebServer
 from dlibos_node.errors import ConfigurationError
 
 from tests.apps.cases import CASES, H, chunked, get, post
-from tests.apps.exchange import DATE, answers, drive, each_byte, serve
+from tests.apps.exchange import DATE, NOW, answers, drive, each_byte, serve
+from tests.apps.fake import FakeTimers
 
 NAMES = [case[0] for case in CASES]
 
@@ -121,6 +124,25 @@ def test_persistence_is_said_where_the_version_does_not() -> None:
         )
     ]
     assert said == [None, "close", "close", "keep-alive"]
+
+
+def test_a_remembered_answer_carries_the_date_of_its_second(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    now = NOW
+    server = WebServer(tmp_path, FakeTimers(), lambda: now)
+    pageless = WebServer(None, FakeTimers(), lambda: now)
+    for step in (0, 0, 0.5, 0.5, 1, 1, -3):
+        now += step
+        for asked, target in ((server, b"/file"), (server, b"/"), (pageless, b"/")):
+            (answer,) = answers(drive(asked, [get(target)]).sent)
+            assert (answer.status, answer.headers["Date"]) == (200, formatdate(int(now), usegmt=True))
+
+
+def test_an_index_that_appears_is_served_at_once(tmp_path: Path) -> None:
+    server = serve(tmp_path)
+    assert answers(drive(server, [get(b"/")] * 2).sent)[1].body == PAGE
+    (tmp_path / "index.html").write_bytes(b"own")
+    assert answers(drive(server, [get(b"/")]).sent)[0].body == b"own"
 
 
 def test_a_pipelined_batch_is_one_send() -> None:

@@ -29,7 +29,7 @@ SMALL_FILES: Final = 256
 OPEN_FILES: Final = 256
 """Large files open at one time, each shared by all who download it; one more is answered 503."""
 KNOWN_REQUESTS: Final = 512
-"""Request heads whose meaning is remembered."""
+"""Request heads whose meaning is remembered, each with its last answer: 9 MiB at most."""
 KNOWN_HEAD: Final = 1024
 """Bytes of the longest head remembered."""
 

@@ -7,9 +7,9 @@ from typing import Final
 
 
 class Refusal(Enum):
-    """Why a request was refused before any resource saw it; the value is the status of the answer."""
+    """Why a request was refused before any resource saw it; the value starts with the status of the answer."""
 
-    # Two reasons may share a status, so the value carries the reason's name too: equal values would be aliases.
+    # Two reasons may share a status, and enum members of equal value would be aliases of one another.
     MALFORMED = (400, "malformed")
     INCOMPLETE = (400, "incomplete")
     HOST = (400, "host")

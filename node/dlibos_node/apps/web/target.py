@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 # RFC 9112 section 3.2.2: a server must accept the absolute form; the authority was for routing only.
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+_PLAIN: Final = re.compile(rb"/[A-Za-z0-9._~/-]*")
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -18,6 +19,8 @@ def decode(target: bytes) -> str | None:
     Dot segments count after decoding. "." and empty segments are dropped, ".." is refused even where it would stay
     inside: clients resolve it before they ask (RFC 3986 section 5.2.4). Ends with "/" where the target does.
     """
+    if _PLAIN.fullmatch(target) and b"//" not in target and b"/." not in target:
+        return target.decode("ascii")  # most targets: nothing to decode, no dot segment, no empty one
     path = _ABSOLUTE.sub(b"", target, count=1) if target[:1] != b"/" else target
     if path != target and path[:1] != b"/":
         path = b"/" + path
