@@ -19,6 +19,7 @@ OUR_ISS = 0xFFFFFFF0
 PEER_ISS = 0xFFFFFF00
 MSS = 1000
 WINDOW = 60_000
+NO_TSO = TcpConfig(receive_buffer=WINDOW, mss=MSS, gso_max=0)
 _LETTERS = {"S": SYN, "A": ACK, "F": FIN, "R": RST, "P": PSH, ".": 0}
 
 
@@ -168,6 +169,15 @@ def established(config: TcpConfig | None = None, *, window: int = WINDOW, **opti
     d = syn_rcvd(config, **options)
     d.send("A", window=window).happened((event.ESTABLISHED, None)).expect_nothing()
     return d.in_state(state.ESTABLISHED)
+
+
+def bulk(segments: int, *, window: int = WINDOW) -> Dialogue:
+    """Established, without TSO, `segments` full segments sent."""
+    d = established(NO_TSO, window=window).write(segments * MSS)
+    for index in range(min(segments, 10)):
+        d.expect("A", seq=index * MSS, length=MSS)
+    d.expect_nothing()
+    return d
 
 
 def close_wait(config: TcpConfig | None = None) -> Dialogue:

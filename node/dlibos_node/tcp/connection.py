@@ -1,8 +1,8 @@
 """One TCP connection, sans I/O: segments, spans and `now` go in; segments, events and the next deadline come out.
 
 Read state.py (states and transitions) and tcb.py (what is known, with pictures) first. This file is the public face and
-the order of RFC 9293 section 3.10.7; handshake.py, receiver.py and sender.py do the work. After each call the owner
-takes `outbox`, `events` and `released`, clears them, and calls `on_timer` at `deadline`.
+the order of RFC 9293 section 3.10.7; handshake.py, receiver.py, sender.py, acks.py and timeouts.py do the work. After
+each call the owner takes `outbox`, `events` and `released`, clears them, and calls `on_timer` at `deadline`.
 
 `on_segment` and `send` begin with the case that nearly always holds (header prediction, as in BSD): the connection is
 open, the segment is the next one and carries nothing but data and an ACK; the queue is empty and both windows are open.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dlibos_node.tcp import event, handshake, receiver, sender, state
+from dlibos_node.tcp import acks, event, handshake, receiver, sender, state, timeouts
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.reset import reset_for
 from dlibos_node.tcp.segment import Segment
@@ -93,7 +93,7 @@ class Connection(Tcb):
         A span is owned by the connection from here on: it comes out in a DATA event or in `released`.
         """
         if self.state == state.ESTABLISHED and flags & _CONTROL == ACK and seq == self.rcv_nxt:
-            if (ack != self.snd_una or span is None) and not sender.on_ack(self, seq, ack, window, span is None, now):
+            if (ack != self.snd_una or span is None) and not acks.on_ack(self, seq, ack, window, span is None, now):
                 self.drop(Drop.BAD_ACK, span)
             else:
                 if span is not None:
@@ -111,7 +111,7 @@ class Connection(Tcb):
 
     def _next_in_order(self, seq: int, ack: int, window: int, span: Span, now: int) -> None:
         if ack == self.snd_una and window << self.snd_scale != self.snd_wnd:
-            sender.on_ack(self, seq, ack, window, False, now)
+            acks.on_ack(self, seq, ack, window, False, now)
         if self.rcv_fin < 0 and 0 < span.length <= seqnum.sub(self.rcv_adv, self.rcv_nxt):
             receiver.deliver(self, span, now)
         else:
@@ -159,7 +159,7 @@ class Connection(Tcb):
             return handshake.on_ack(self, seq, ack, flags, window, now)
         if self.state == state.TIME_WAIT:
             return True
-        return sender.on_ack(self, seq, ack, window, empty, now)
+        return acks.on_ack(self, seq, ack, window, empty, now)
 
     def _after_end(self, fin: bool, span: Span | None, now: int) -> None:
         if span is not None:
@@ -205,9 +205,9 @@ class Connection(Tcb):
             if self.state <= state.SYN_RCVD:
                 handshake.on_timeout(self, now)
             else:
-                sender.on_timeout(self, now)
+                timeouts.on_timeout(self, now)
         if self.persist_at <= now:
-            sender.on_probe(self, now)
+            timeouts.on_probe(self, now)
         if self.wait_at <= now:
             self.finish(event.NORMAL)
 

@@ -1,7 +1,8 @@
 """The transmission control block: everything that is known of one connection, in plain attributes.
 
-sender.py, receiver.py and handshake.py are functions over it; connection.py puts the public face in front. Names are
-RFC 9293's. Sequence numbers are ints of 32 bits and change only through wire/seqnum.py; times are microseconds.
+handshake.py, receiver.py, sender.py, acks.py and timeouts.py are functions over it; connection.py is the public face.
+Names are RFC 9293's. Sequence numbers are ints of 32 bits and change only through wire/seqnum.py; times are
+microseconds.
 
   what we send         snd_una             snd_nxt         snd_max                 snd_una + snd_wnd
                           |---- in flight ----|-- to resend --|---- may be sent ----|--- not yet ---

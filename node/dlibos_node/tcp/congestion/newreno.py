@@ -2,7 +2,7 @@
 
 Two notes. Slow start grows by all bytes that an ACK covers, without the limit of 2 segments of RFC 3465 section 2.2:
 a kernel peer that receives a 64 KiB burst acknowledges it at once, and counting that as two segments would make slow
-start take minutes. Linux does the same. And fast recovery (RFC 6582) is in sender.py.
+start take minutes. Linux does the same. And fast recovery (RFC 6582) is in acks.py.
 """
 
 from __future__ import annotations
