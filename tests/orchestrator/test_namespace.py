@@ -68,11 +68,11 @@ def test_trying_for_a_tap_device_changes_nothing_here() -> None:
     ],
 )
 def test_why_there_is_no_tap_device(error: OSError, reason: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> int:
+    def refuse(name: str, mac: str, address: str, mtu: int) -> int:
         raise error
 
     monkeypatch.setattr(namespace, "enter_fresh", lambda: None)
-    monkeypatch.setattr(interface, "open_tap_queue", refuse)
+    monkeypatch.setattr(interface, "make_tap", refuse)
     found = namespace.can_have_tap()
     assert not found
     assert found.reason == reason

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,10 @@ SIOCSIFADDR: Final = 0x8916
 SIOCSIFNETMASK: Final = 0x891C
 SIOCSIFMTU: Final = 0x8922
 SIOCSIFHWADDR: Final = 0x8924
-SIOCSIFTXQLEN: Final = 0x8943
+# linux/rtnetlink.h, linux/netlink.h, linux/if_link.h
+RTM_SETLINK: Final = 19
+NLM_F_REQUEST_ACK: Final = 0x5
+IFLA_TXQLEN: Final = 13
 # linux/if_tun.h
 TUNSETIFF: Final = 0x400454CA
 TUNSETQUEUE: Final = 0x400454D9
@@ -44,6 +48,22 @@ _FLAGS: Final = struct.Struct("16sH22x")
 _NUMBER: Final = struct.Struct("16si20x")
 _HARDWARE: Final = struct.Struct("16sH6s16x")
 _ADDRESS: Final = struct.Struct("16sH2x4s16x")
+# struct nlmsghdr, struct ifinfomsg, and struct rtattr with a 32-bit value
+_NETLINK: Final = struct.Struct("=IHHII")
+_LINK: Final = struct.Struct("=BxHiII")
+_ATTRIBUTE: Final = struct.Struct("=HHI")
+
+
+def make_tap(name: str, mac: str, address: str, mtu: int) -> int:
+    """Make the TAP device `name`, up and with an address; return the detached queue that keeps it alive. OSError."""
+    queue = open_tap_queue(name)
+    try:
+        configure(name, mac, address, mtu)
+        detach_queue(queue)
+    except OSError:
+        os.close(queue)
+        raise
+    return queue
 
 
 def open_tap_queue(name: str) -> int:
@@ -78,10 +98,21 @@ def configure(name: str, mac: str, address: str, mtu: int) -> None:
         hardware = _HARDWARE.pack(name.encode(), ARPHRD_ETHER, bytes.fromhex(mac.replace(":", "")))
         fcntl.ioctl(control, SIOCSIFHWADDR, hardware)
         fcntl.ioctl(control, SIOCSIFMTU, _NUMBER.pack(name.encode(), mtu))
-        fcntl.ioctl(control, SIOCSIFTXQLEN, _NUMBER.pack(name.encode(), QUEUE_FRAMES))
         for request, value in ((SIOCSIFADDR, network.ip), (SIOCSIFNETMASK, network.netmask)):
             fcntl.ioctl(control, request, _ADDRESS.pack(name.encode(), socket.AF_INET, value.packed))
+    _set_queue_length(name, QUEUE_FRAMES)
     bring_up(name)
+
+
+def _set_queue_length(name: str, frames: int) -> None:
+    """By netlink: the ioctl for it, SIOCSIFTXQLEN, is refused in a user namespace."""
+    link = _LINK.pack(0, 0, socket.if_nametoindex(name), 0, 0) + _ATTRIBUTE.pack(_ATTRIBUTE.size, IFLA_TXQLEN, frames)
+    header = _NETLINK.pack(_NETLINK.size + len(link), RTM_SETLINK, NLM_F_REQUEST_ACK, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
+        netlink.send(header + link)
+        refusal = -int.from_bytes(netlink.recv(4096)[_NETLINK.size :][:4], sys.byteorder, signed=True)
+    if refusal:
+        raise OSError(refusal, os.strerror(refusal))
 
 
 def _control_socket() -> socket.socket:

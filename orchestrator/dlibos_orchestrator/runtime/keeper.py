@@ -28,10 +28,7 @@ def make_device(nic: mesh_pb2.Nic) -> int:
     """Enter a fresh namespace and make the device there; return the detached queue that keeps it alive."""
     namespace.enter_fresh()
     interface.bring_up("lo")
-    queue = interface.open_tap_queue(interface.TAP_NAME)
-    interface.configure(interface.TAP_NAME, nic.peer_mac, nic.peer_address, nic.mtu)
-    interface.detach_queue(queue)
-    return queue
+    return interface.make_tap(interface.TAP_NAME, nic.peer_mac, nic.peer_address, nic.mtu)
 
 
 def serve(listener: socket.socket, mtu: int) -> None:

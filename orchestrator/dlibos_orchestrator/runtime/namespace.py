@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dlibos_orchestrator.model.desired import MTU, PEER_ADDRESS, PEER_MAC
 from dlibos_orchestrator.runtime import interface
 
 CLONE_NEWUSER: Final = 0x10000000
@@ -92,7 +93,7 @@ def why_no_tap() -> tuple[str, str]:
             "(Debian: kernel.unprivileged_userns_clone=1; Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)",
         )
     try:
-        os.close(interface.open_tap_queue(interface.TAP_NAME))
+        os.close(interface.make_tap(interface.TAP_NAME, PEER_MAC, PEER_ADDRESS, MTU))
     except FileNotFoundError:
         return "/dev/net/tun does not exist", "modprobe tun; in a container: --device /dev/net/tun"
     except PermissionError:

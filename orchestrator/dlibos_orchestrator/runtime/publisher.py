@@ -102,8 +102,10 @@ class HostPipe(Pipe):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connect to the mesh."""
         super().connection_made(transport)
-        cast(asyncio.Transport, transport).pause_reading()
-        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+        loop = asyncio.get_running_loop()
+        # Not at once: in 3.11.2, which Debian 12 has, reading starts after this call even if it paused the transport.
+        loop.call_soon(cast(asyncio.Transport, transport).pause_reading)
+        self._connecting = loop.create_task(self._connect())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up connecting too."""
