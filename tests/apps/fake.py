@@ -18,7 +18,10 @@ class FakeConnection:
         self.highest = 0
         self.room = room
         self.paused = self.closing = self.aborted = False
+        self.handler: Handler | None = None
+        """Set: who gets what `deliver` kept while paused, within `resume`."""
         self._reserved: bytearray | None = None
+        self._waiting: list[bytes] = []
 
     def send(self, data: bytes | bytearray | memoryview) -> bool:
         assert not self.closing
@@ -49,6 +52,14 @@ class FakeConnection:
 
     def resume(self) -> None:
         self.paused = False
+        while self._waiting and not self.paused and self.handler is not None:
+            self.handler.received(memoryview(self._waiting.pop(0)))
+
+    def deliver(self, data: bytes) -> None:
+        """Let data arrive; while paused it waits."""
+        self._waiting.append(data)
+        if not self.paused:
+            self.resume()
 
     def close(self) -> None:
         assert not self.closing

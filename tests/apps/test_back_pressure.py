@@ -63,6 +63,35 @@ def test_eof_behind_a_download_waits_for_it(root: Path) -> None:
     assert connection.closing
 
 
+def test_eof_overtaking_data_that_waits_ends_nothing_early(root: Path) -> None:
+    connection = FakeConnection()
+    connection.handler = handler = serve(root).accept(connection)
+    for data in (download(), GET, download(), GET[:20], GET[20:] + GET):
+        connection.deliver(data)
+    handler.eof()
+    while connection.unacknowledged:
+        connection.acknowledge(300_000, handler)
+    assert [answer.body for answer in answers(connection.sent)] == [LARGE, PAGE, LARGE, PAGE, PAGE]
+    assert connection.closing
+
+
+def test_events_behind_an_abort_do_nothing(root: Path) -> None:
+    server = serve(root)
+    connection = FakeConnection()
+    handler = server.accept(connection)
+    handler.received(memoryview(download()))
+    os.truncate(root / "large.bin", 10)
+    while not connection.aborted:
+        connection.acknowledge(1 << 30, handler)
+    before = len(connection.sent)
+    handler.received(memoryview(GET))
+    handler.sent()
+    handler.eof()
+    handler.closed(reset=True)
+    handler.sent()
+    assert (len(connection.sent), connection.closing) == (before, False)
+
+
 def test_close_asked_for_with_a_download(root: Path) -> None:
     connection = FakeConnection()
     handler = serve(root).accept(connection)

@@ -106,9 +106,10 @@ class WebConnection:
             self._backlog = backlog
         if self._held or self._stage == GONE:
             return
-        if self._eof:
-            self._end_of_input()
         self._connection.resume()
+        # What waited is delivered within `resume`, and the end of input lies behind it.
+        if self._eof and not self._held:
+            self._end_of_input()
 
     def eof(self) -> None:
         """Answer what is complete, then close."""
@@ -265,6 +266,8 @@ class WebConnection:
             self._stage = CLOSING
 
     def _end_of_input(self) -> None:
+        if self._stage == GONE:
+            return
         if self._stage not in {BETWEEN, CLOSING}:
             self._refuse(Refusal.INCOMPLETE)
         self._stage = CLOSING
