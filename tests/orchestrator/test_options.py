@@ -23,6 +23,7 @@ def test_the_defaults_can_be() -> None:
         (MeshOptions(width=17), "each side must be 1 to 16"),
         (MeshOptions(app_kind="wob"), "unknown --app-kind 'wob'; known: web"),
         (MeshOptions(root=Path("/no/such")), "--root /no/such is not a directory"),
+        (MeshOptions(pcap=Path("/no/such")), "--pcap /no/such is not a directory"),
         (MeshOptions(name="../x"), "use 1 to 32 of a-z"),
         (MeshOptions(name=""), "use 1 to 32 of a-z"),
         (MeshOptions(name="a" * 33), "use 1 to 32 of a-z"),

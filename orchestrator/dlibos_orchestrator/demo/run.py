@@ -9,13 +9,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.cli.output import mebibytes, paint, print_table
 from dlibos_orchestrator.demo import steps
+from dlibos_orchestrator.demo.load import LoadResult
 from dlibos_orchestrator.demo.steps import Place, StepFailedError
 from dlibos_orchestrator.model.options import MeshOptions, Published
 from dlibos_orchestrator.runtime import local, processes
@@ -24,7 +26,6 @@ from dlibos_orchestrator.runtime.observe import TileRow, nic_name, observe
 
 NIC_WORDS: Final = {"tap": "kernel TAP device in a network namespace", "user": "user-mode NIC"}
 START_SECONDS: Final = 30.0
-T = TypeVar("T")
 
 
 def demonstrate(nic: str) -> int:
@@ -39,7 +40,7 @@ def demonstrate(nic: str) -> int:
         )
         with _mesh(options):
             passed = _use(options, port, root)
-    print("\nall steps passed" if passed else "\nat least one step failed")
+    print("all steps passed" if passed else "at least one step failed")
     return int(not passed)
 
 
@@ -60,38 +61,36 @@ def _mesh(options: MeshOptions) -> Iterator[None]:
 
 
 def _use(options: MeshOptions, port: int, root: Path) -> bool:
+    """Take every step, also after one that failed; tell whether all passed."""
     mesh = mesh_directory(options.name).read_mesh()
     tap = mesh.nic.kind == mesh_pb2.NIC_KIND_TAP
     place = Place(options.name, tap, local.reachable_address(mesh), port, root)
     outcomes = [
-        _step(f"{steps.FILE_BYTES // 10**6} MB download", steps.download, place),
-        _step(f"{steps.CONNECTIONS} connections", steps.connections, place),
-        _step(f"{steps.LOAD_SECONDS} s of load", _measured_load, place),
+        _step(f"{steps.FILE_BYTES // 10**6} MB download", partial(steps.download, place)),
+        _step(f"{steps.CONNECTIONS} connections", partial(steps.connections, place)),
+        _step_load(place),
     ]
     return all(outcomes)
 
 
-def _step(name: str, step: Callable[[Place], str], place: Place) -> bool:
+def _step(name: str, step: Callable[[], str]) -> bool:
     try:
-        _line("ok", name, step(place))
-    except (StepFailedError, ValueError) as error:
+        _line("ok", name, step())
+    except StepFailedError as error:
         _line("failed", name, str(error))
         return False
     return True
 
 
-def _measured_load(place: Place) -> str:
+def _step_load(place: Place) -> bool:
     """Run the load and print what it cost each tile."""
     before = _cpu(rows := observe(mesh_directory(place.name)))
-    result, client = steps.load(place)
-    after = _cpu(rows)
-    if result.errors or not result.requests:
-        raise StepFailedError(f"{result.errors} errors in {result.requests} requests by {client}")
-    _print_cost(
-        observe(mesh_directory(place.name)), [b - a for a, b in zip(before, after, strict=True)], result.requests
-    )
-    latency = f"p50 {result.p50 * 1e3:.2f} ms, p99 {result.p99 * 1e3:.2f} ms"
-    return f"{result.per_second:,.0f} requests/s, {latency} ({client}, {steps.LOAD_CONNECTIONS} connections)"
+    results: list[LoadResult] = []
+    passed = _step(f"{steps.LOAD_SECONDS} s of load", partial(steps.load, place, results))
+    spent = [after - start for start, after in zip(before, _cpu(rows), strict=True)]
+    if results:
+        _print_cost(observe(mesh_directory(place.name)), spent, results[0].requests)
+    return passed
 
 
 def _cpu(rows: Sequence[TileRow]) -> list[float]:
@@ -99,11 +98,11 @@ def _cpu(rows: Sequence[TileRow]) -> list[float]:
 
 
 def _print_cost(rows: Sequence[TileRow], seconds: Sequence[float], requests: int) -> None:
-    print()
     table = [
-        (str(row.tile), row.role, row.state, f"{cpu / requests * 1e6:.1f}", mebibytes(row.rss_bytes))
+        (str(row.tile), row.role, row.state, f"{cpu / max(requests, 1) * 1e6:.1f}", mebibytes(row.rss_bytes))
         for row, cpu in zip(rows, seconds, strict=True)
     ]
+    print()
     print_table(("TILE", "ROLE", "STATE", "CPU us/REQUEST", "RSS"), table)
     print()
 

@@ -58,13 +58,25 @@ def connections(place: Place) -> str:
     return f"{CONNECTIONS} open at once, two pages of {size} bytes over each"
 
 
-def load(place: Place) -> tuple[LoadResult, str]:
-    """Run the load, inside the namespace where there is one; return the result and the client's name."""
+def load(place: Place, results: list[LoadResult]) -> str:
+    """Run the load and add its result to `results`; an error in it fails the step."""
+    try:
+        result, client = _run_load(place)
+    except ValueError as error:
+        raise StepFailedError(str(error)) from error
+    results.append(result)
+    if result.errors or not result.requests:
+        raise StepFailedError(f"{result.errors} errors, {result.requests} answers ({client})")
+    latency = f"p50 {result.p50 * 1e3:.2f} ms, p99 {result.p99 * 1e3:.2f} ms"
+    return f"{result.per_second:,.0f} requests/s, {latency} ({client}, {LOAD_CONNECTIONS} connections)"
+
+
+def _run_load(place: Place) -> tuple[LoadResult, str]:
+    """Return the result and the client's name; it runs inside the namespace where there is one."""
     wrk = shutil.which("wrk") if place.tap else None
     if wrk is not None:
         flags = ["-t1", f"-c{LOAD_CONNECTIONS}", f"-d{LOAD_SECONDS}s", "--latency"]
-        output = _inside(place, [wrk, *flags, f"http://{place.address}/"])
-        return parse_wrk(output), "wrk"
+        return parse_wrk(_inside(place, [wrk, *flags, f"http://{place.address}/"])), "wrk"
     host, port = (place.address, 80) if place.tap else ("127.0.0.1", place.port)
     client = [sys.executable, "-P", "-m", "dlibos_orchestrator.demo.load"]
     output = _inside(place, [*client, host, str(port), str(LOAD_SECONDS), str(LOAD_CONNECTIONS)])

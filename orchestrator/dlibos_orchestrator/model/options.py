@@ -64,8 +64,9 @@ class MeshOptions:
         self._check_counts()
         if self.app_kind not in APP_KINDS:
             raise UsageError(f"unknown --app-kind {self.app_kind!r}; known: {', '.join(APP_KINDS)}")
-        if self.root is not None and not self.root.is_dir():
-            raise UsageError(f"--root {self.root} is not a directory; name an existing one, or leave --root out")
+        for flag, folder in (("--root", self.root), ("--pcap", self.pcap)):
+            if folder is not None and not folder.is_dir():
+                raise UsageError(f"{flag} {folder} is not a directory; make it, name another, or leave {flag} out")
 
     def _check_counts(self) -> None:
         for role in ("driver", "stack", "app"):

@@ -1,0 +1,160 @@
+"""A real mesh of real tiles on this machine, through the command line, as a user has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from dlibos_orchestrator.runtime import namespace, processes
+
+pytestmark = pytest.mark.integration
+DLIBOS = [sys.executable, "-P", "-m", "dlibos_orchestrator"]
+LIMIT = 50.0  # seconds, below the time limit of a test
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory of the test's own, where nothing may be left in the end."""
+    directory = Path(tempfile.mkdtemp(prefix="dl-"))
+    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(directory))
+    yield directory
+    dlibos("down")
+    left = list(directory.iterdir())
+    shutil.rmtree(directory)
+    assert left == []
+
+
+@pytest.fixture(params=["tap", "user"])
+def nic(request: pytest.FixtureRequest) -> str:
+    """Both network interfaces, where this machine can have them."""
+    choice = str(request.param)
+    if choice == "tap" and not (found := namespace.can_have_tap()):
+        pytest.skip(f"no TAP device: {found.reason}")
+    return choice
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory to serve, with a file of random bytes."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+    (folder / "random.bin").write_bytes(secrets.token_bytes(3_000_000))
+    return folder
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def dlibos(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DLIBOS, *arguments], capture_output=True, text=True, check=False, timeout=LIMIT)
+
+
+def up(*arguments: str) -> None:
+    done = dlibos("up", "--wait", *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def get(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def tiles() -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(dlibos("ps", "-o", "json").stdout)
+    return found
+
+
+def test_a_page_and_a_file_cross_the_chip(base: Path, nic: str, root: Path, port: int) -> None:
+    up("--nic", nic, "--publish", f"{port}:80", "--root", str(root))
+    assert b"DLibOS" in get(port, "/")
+    assert digest(get(port, "/random.bin")) == digest((root / "random.bin").read_bytes())
+    rows = tiles()
+    assert [(row["role"], row["state"]) for row in rows] == [("driver", "ready"), ("stack", "ready"), ("app", "ready")]
+    assert rows[0]["nic"] == nic
+    fetch = "import os, urllib.request as r; print(len(r.urlopen('http://' + os.environ['DLIBOS_ADDRESS']).read()))"
+    assert dlibos("exec", "--", sys.executable, "-c", fetch).stdout.strip().isdecimal()
+    assert dlibos("down").returncode == 0
+    assert not processes.scan(base / "default")
+    assert tiles() == []
+
+
+def test_several_tiles_of_every_role_work_at_once(base: Path, nic: str, root: Path, port: int) -> None:
+    up("--nic", nic, "--publish", f"{port}:80", "--root", str(root), "--driver", "2", "--stack", "2", "--app", "2")
+    expected = digest((root / "random.bin").read_bytes())
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: digest(get(port, "/random.bin")), range(32)))
+    assert answers == [expected] * 32
+    assert {row["state"] for row in tiles()} == {"ready"}
+
+
+def test_ping_answers(base: Path, nic: str) -> None:
+    if nic == "user" or shutil.which("ping") is None:
+        pytest.skip("needs a kernel TAP device and the program ping")
+    up("--nic", nic)
+    assert "2 received" in dlibos("exec", "--", "ping", "-c", "2", "-i", "0.2", "10.77.0.2").stdout
+
+
+def test_a_bad_wire_is_recorded_and_does_not_show_in_the_data(
+    base: Path, nic: str, root: Path, port: int, tmp_path: Path
+) -> None:
+    capture = tmp_path / "pcap"
+    capture.mkdir()
+    faults = ["--fault", "seed=7,loss=0.01,duplicate=0.01,reorder=0.01", "--pcap", str(capture)]
+    up("--nic", nic, "--publish", f"{port}:80", "--root", str(root), *faults)
+    assert digest(get(port, "/random.bin")) == digest((root / "random.bin").read_bytes())
+    dlibos("down")
+    assert [file.stat().st_size > 3_000_000 for file in capture.iterdir()] == [True]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_down_after_a_crash_leaves_nothing(base: Path, nic: str, port: int, seed: int) -> None:
+    up("--nic", nic, "--publish", f"{port}:80", "--stack", "2", "--app", "2")
+    running = processes.scan(base / "default")
+    for victim in random.Random(seed).sample(running, 3):
+        os.kill(victim.pid, signal.SIGKILL)
+    assert dlibos("down").returncode == 0
+    assert processes.scan(base / "default") == []
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+def test_a_tile_that_dies_is_seen(base: Path, nic: str, port: int) -> None:
+    up("--nic", nic, "--publish", f"{port}:80")
+    victim = processes.scan(base / "default")
+    app = next(process.pid for process in victim if process.tile == 2)
+    os.kill(app, signal.SIGKILL)
+    assert "dead" in {row["state"] for row in tiles()}
+    again = dlibos("up", "--nic", nic, "--publish", f"{port}:80")
+    assert again.returncode == 1
+    assert "has lost tile 2; run `dlibos down --name default` first" in again.stderr
+
+
+def test_the_demonstration_tells_the_truth(base: Path, nic: str) -> None:
+    shown = dlibos("demo", "--nic", nic)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "SHA-256 equal" in shown.stdout
+    assert shown.stdout.rstrip().endswith("all steps passed")
