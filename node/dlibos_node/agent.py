@@ -184,7 +184,7 @@ class Agent:
     async def _build_driver(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
         tunables, loop = self.mesh.tunables, asyncio.get_running_loop()
         drivers = [entry.tile for entry in self.mesh.tiles if entry.role == mesh_pb2.ROLE_DRIVER]
-        device = await nics.open_device(self.mesh.nic, drivers.index(self.tile.tile), len(drivers))
+        device = await nics.open_device(self.mesh.nic, drivers.index(self.tile.tile))
         stacks = list(peers["stack"].values())
         driver = Driver(
             device,

@@ -6,16 +6,19 @@ from pathlib import Path
 
 from dlibos.control.v1 import mesh_pb2
 
+from dlibos_node import config
 from dlibos_node.nic.device import Device
 from dlibos_node.nic.fault import Fault, Rates
 from dlibos_node.nic.pcap import Pcap
 from dlibos_node.nic.queue import fetch_queue
 from dlibos_node.nic.tap import Tap
+from dlibos_node.nic.user.answer import Link
+from dlibos_node.nic.user.nic import open_user_nic
 
 
-async def open_device(nic: mesh_pb2.Nic, index: int, drivers: int) -> Device:
+async def open_device(nic: mesh_pb2.Nic, index: int) -> Device:
     """Open the device of the driver with this index; DeviceError says why not."""
-    device = _open_tap(nic)
+    device = await _open_user(nic, index) if nic.kind == mesh_pb2.NIC_KIND_USER else _open_tap(nic)
     if nic.HasField("fault"):
         fault = nic.fault
         rates = Rates(loss=fault.loss, duplicate=fault.duplicate, corrupt=fault.corrupt, reorder=fault.reorder)
@@ -28,3 +31,17 @@ async def open_device(nic: mesh_pb2.Nic, index: int, drivers: int) -> Device:
 def _open_tap(nic: mesh_pb2.Nic) -> Device:
     fd, info = fetch_queue(nic.keeper)
     return Tap(fd, info.mtu)
+
+
+async def _open_user(nic: mesh_pb2.Nic, index: int) -> Device:
+    mesh = config.interface_address(nic.address, "nic.address")
+    peer = config.interface_address(nic.peer_address, "nic.peer_address")
+    link = Link(
+        address=int(peer.ip),
+        mac=config.mac_address(nic.peer_mac, "nic.peer_mac"),
+        mesh_address=int(mesh.ip),
+        mesh_mac=config.mac_address(nic.mac, "nic.mac"),
+        mtu=nic.mtu,
+    )
+    publish = [(entry.host, entry.host_port, entry.mesh_port) for entry in nic.publish]
+    return await open_user_nic(publish, link, index)

@@ -17,11 +17,11 @@ class Handler(Protocol):
         """Bytes arrived, in order.
 
         `data` lies in the RX partition and is valid only during the call: copy what must outlive it. The bytes count
-        as consumed when the call returns, so the peer's window opens again, unless the connection is paused.
+        as consumed when the call returns, so the peer's window opens again; to slow the peer down, `pause`.
         """
 
     def sent(self) -> None:
-        """Bytes sent earlier were acknowledged by the peer: `Connection.unacknowledged` fell, buffers are free again."""
+        """The peer acknowledged bytes sent earlier: `Connection.unacknowledged` fell, buffers are free again."""
 
     def eof(self) -> None:
         """The peer will send no more (FIN). Sending is still possible."""

@@ -9,36 +9,48 @@ from dlibos_node.memory.partition import Partition
 
 SMALL: Final = 2048
 SMALL_COUNT: Final = 8192
+MEDIUM: Final = 16 * 1024
+MEDIUM_COUNT: Final = 1024
 LARGE: Final = 64 * 1024
 LARGE_COUNT: Final = 1024
-SIZE: Final = SMALL * SMALL_COUNT + LARGE * LARGE_COUNT
+SIZE: Final = SMALL * SMALL_COUNT + MEDIUM * MEDIUM_COUNT + LARGE * LARGE_COUNT
 
 
 class AppMemory:
-    """Buffers of an APP partition in two sizes."""
+    """Buffers of an APP partition in three sizes."""
 
-    __slots__ = ("large", "small", "view")
+    __slots__ = ("large", "medium", "small", "view")
 
     def __init__(self, partition: Partition) -> None:
         self.view = partition.view
         self.small = Buffers(partition.number, 0, SMALL, SMALL_COUNT)
-        self.large = Buffers(partition.number, self.small.end, LARGE, LARGE_COUNT)
+        self.medium = Buffers(partition.number, self.small.end, MEDIUM, MEDIUM_COUNT)
+        self.large = Buffers(partition.number, self.medium.end, LARGE, LARGE_COUNT)
 
     def take(self, size: int) -> tuple[Buffers, int] | None:
-        """Return a free buffer for `size` bytes, of LARGE bytes if they are more, or None."""
-        pools = (self.small, self.large) if size <= SMALL else (self.large, self.small)
-        for pool in pools:
+        """Return a free buffer: the smallest kind that holds `size` bytes, else a larger, else the largest there is."""
+        if size <= SMALL:
+            slot = self.small.take()
+            if slot >= 0:
+                return self.small, slot
+        fitting = [pool for pool in self.pools if pool.size >= size]
+        for pool in [*fitting, *reversed(self.pools)]:
             slot = pool.take()
             if slot >= 0:
                 return pool, slot
         return None
 
     @property
+    def pools(self) -> tuple[Buffers, ...]:
+        """The pools, smallest buffers first."""
+        return self.small, self.medium, self.large
+
+    @property
     def free(self) -> int:
         """Bytes that can still be taken."""
-        return self.small.free * SMALL + self.large.free * LARGE
+        return sum(pool.free * pool.size for pool in self.pools)
 
     @property
     def in_use(self) -> int:
         """Buffers taken."""
-        return self.small.in_use + self.large.in_use
+        return sum(pool.in_use for pool in self.pools)

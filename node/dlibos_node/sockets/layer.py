@@ -120,7 +120,7 @@ class Sockets:
         """PEER_CLOSED."""
         socket = self._sockets.get(source << 32 | payload[0])
         if socket is not None:
-            self._call(socket, socket.handler.eof)
+            self._call(socket, socket.peer_closed_)
 
     def on_dead(self, source: int, payload: list[int], _now: int) -> None:
         """DEAD."""
@@ -136,7 +136,8 @@ class Sockets:
         if self._refused and self.memory.free:
             refused, self._refused[:] = list(self._refused), []
             for socket in refused:
-                self._call(socket, socket.handler.sent)
+                if socket.alive:
+                    self._call(socket, socket.handler.sent)
 
     def _end(self, key: int, socket: Socket, *, reset: bool) -> None:
         del self._sockets[key]

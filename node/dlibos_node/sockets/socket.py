@@ -15,15 +15,16 @@ class Socket:
     """Implements `api.Connection`; the layer calls the methods whose names end in an underscore."""
 
     __slots__ = (
-        "_alive",
         "_flying",
         "_held",
         "_memory",
         "_paused",
+        "_peer_has_closed",
         "_refused",
         "_reserved",
         "_send_header",
         "_stack",
+        "alive",
         "handle",
         "handler",
         "peer",
@@ -46,14 +47,15 @@ class Socket:
         self._reserved: tuple[Buffers, int] | None = None
         self._held: deque[memoryview] = deque()
         self._paused = False
-        self._alive = True
+        self._peer_has_closed = False  # and the handler does not know yet
+        self.alive = True
 
     # --- api.Connection -----------------------------------------------------------------------------------------
 
     def send(self, data: bytes | bytearray | memoryview) -> bool:
         """See api.Connection."""
         size = len(data)
-        if not self._alive:
+        if not self.alive:
             return True  # as a write to a connection whose end has not been noticed yet: `closed` follows
         if size > LARGE:
             return self._send_long(memoryview(data))
@@ -85,7 +87,7 @@ class Socket:
         if self._reserved is None:
             return
         (pool, slot), self._reserved = self._reserved, None
-        if length and self._alive:
+        if length and self.alive:
             self._post(pool, slot, length)
         else:
             pool.put(slot)
@@ -97,17 +99,20 @@ class Socket:
     def resume(self) -> None:
         """See api.Connection."""
         self._paused = False
-        while self._held and not self._paused and self._alive:
+        while self._held and not self._paused and self.alive:
             self._deliver(self._held.popleft())
+        if self._peer_has_closed and not self._held and self.alive:
+            self._peer_has_closed = False
+            self.handler.eof()
 
     def close(self) -> None:
         """See api.Connection."""
-        if self._alive:
+        if self.alive:
             self._stack.post(tags.COMMANDS, tags.CLOSE, self.handle)
 
     def abort(self) -> None:
         """See api.Connection."""
-        if self._alive:
+        if self.alive:
             self._stack.post(tags.COMMANDS, tags.ABORT, self.handle)
 
     # --- the layer's side ---------------------------------------------------------------------------------------
@@ -118,6 +123,13 @@ class Socket:
             self._held.append(data)
         else:
             self._deliver(data)
+
+    def peer_closed_(self) -> None:
+        """FIN arrived: the handler hears of it after the payload before it."""
+        if self._held:
+            self._peer_has_closed = True
+        else:
+            self.handler.eof()
 
     def acknowledge_(self, count: int) -> None:
         """The peer has `count` more bytes: free the buffers they fill."""
@@ -134,7 +146,7 @@ class Socket:
 
     def end_(self) -> None:
         """The connection is gone: give all buffers back."""
-        self._alive = False
+        self.alive = False
         for pool, slot, _ in self._flying:
             pool.put(slot)
         self._flying.clear()

@@ -18,12 +18,12 @@ from dlibos_node.stack.ports import Drop, Events, Port
 from dlibos_node.tcp import event, state
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.connection import Connection
-from dlibos_node.tcp.segment import NO_SPANS, Segment
+from dlibos_node.tcp.reset import reset_for
+from dlibos_node.tcp.segment import Segment
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.statistics import Statistics
 from dlibos_node.tcp.time_wait import ANSWER, REUSE, TimeWait
 from dlibos_node.tcp.timers import NEVER
-from dlibos_node.wire import seqnum
 from dlibos_node.wire.tcp import ACK, FIN, NO_OPTIONS, RST, SYN, Options
 
 TIME_WAIT_LIMIT: Final = 16384
@@ -175,9 +175,10 @@ class Flows:
     def on_timer(self, now: int) -> None:
         """Run what is due."""
         while self._heap and self._heap[0][0] <= now:
-            flow = self._handles.get(heapq.heappop(self._heap)[1])
-            if flow is None:
-                continue
+            deadline, handle = heapq.heappop(self._heap)
+            flow = self._handles.get(handle)
+            if flow is None or flow.armed != deadline:
+                continue  # dead, or armed earlier since
             flow.armed = NEVER
             if flow.conn.deadline <= now:
                 flow.conn.on_timer(now)
@@ -247,7 +248,7 @@ class Flows:
 
     def _open(self, key: int, listener: Listener, segment: Arrival, now: int) -> None:
         options = segment.options or NO_OPTIONS
-        iss = self._initial_sequence(key, now)
+        iss = self.initial_sequence(key, now)
         conn = Connection.passive(self.config, iss, segment.seq, segment.window, options, now, self.tcp_statistics)
         self._last_handle = handle = (self._last_handle + 1) & 0xFFFF_FFFF
         header = Header(key, self._interface.mac, segment.source_mac, self._interface.address)
@@ -256,23 +257,17 @@ class Flows:
         listener.half_open += 1
         self._service(flow, now)
 
-    def _initial_sequence(self, key: int, now: int) -> int:
+    def initial_sequence(self, key: int, now: int) -> int:
+        """Return the initial sequence number for a 4-tuple."""
         # RFC 6528 section 3: a 4 us clock plus a keyed hash of the 4-tuple; our own address is part of the key's table.
         digest = hashlib.blake2s(key.to_bytes(8, "big"), digest_size=4, key=self._secret).digest()
         return (now // 4 + int.from_bytes(digest, "big")) & 0xFFFF_FFFF
 
     def _refuse(self, key: int, segment: Arrival) -> None:
-        """Answer with RST, unless it is one (RFC 9293 section 3.10.7.1)."""
-        flags = segment.flags
-        if flags & RST:
-            return
-        if flags & ACK:
-            answer = Segment(segment.ack, 0, RST, 0, b"", NO_SPANS, 0, 0)
-        else:
-            consumed = segment.length + bool(flags & SYN) + bool(flags & FIN)
-            answer = Segment(0, seqnum.add(segment.seq, consumed), RST | ACK, 0, b"", NO_SPANS, 0, 0)
-        self.statistics.resets_sent += 1
-        self._answer(key, segment, answer)
+        answer = reset_for(segment.seq, segment.ack, segment.flags, segment.length)
+        if answer is not None:
+            self.statistics.resets_sent += 1
+            self._answer(key, segment, answer)
 
     def _answer(self, key: int, segment: Arrival, answer: Segment) -> None:
         """Send a segment that no connection stands behind."""

@@ -1,0 +1,65 @@
+"""The mesh file as a tile reads it: defaults, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dlibos_node import config
+from dlibos_node.errors import ConfigurationError
+
+MESH: dict[str, Any] = {
+    "id": "m",
+    "width": 2,
+    "height": 2,
+    "tiles": [{"tile": 0, "role": "ROLE_DRIVER"}, {"tile": 3, "role": "ROLE_APP"}],
+}
+
+
+def write(path: Path, **changes: Any) -> Path:
+    file = path / "mesh.json"
+    file.write_text(json.dumps({**MESH, **changes}))
+    return file
+
+
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
+    mesh, tile = config.load(write(tmp_path, tunables={"backlog": 7}), 3)
+    assert tile.tile == 3
+    assert mesh.tunables.backlog == 7
+    assert mesh.tunables.buckets == config.DEFAULTS["buckets"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"colour": 1}, 'no field named "colour"'),
+        ({"width": "wide"}, "mesh.json"),
+        ({"tiles": []}, "has 0 entries for tile 0"),
+        ({"tiles": [{"tile": 0, "role": "ROLE_DRIVER"}] * 2}, "has 2 entries for tile 0"),
+        ({"tiles": [{"tile": 0}]}, "tile 0 has no role: one of idle, driver, stack, app"),
+        ({"width": 1, "height": 1}, "tile 3 is outside the 1x1 mesh"),
+        ({"tunables": {"queue_words": 10}}, "tunables.queue_words is 10: it must be between 256 and"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        config.load(write(tmp_path, **changes), 0)
+
+
+def test_a_mesh_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is the mesh up"):
+        config.load(tmp_path / "mesh.json", 0)
+
+
+@pytest.mark.parametrize("text", ["", "10.77.0.300/24", "fe80::1/64", "10.77.0.2/33"])
+def test_an_address_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"nic\.address"):
+        config.interface_address(text, "nic.address")
+
+
+@pytest.mark.parametrize("text", ["", "02:00", "02:00:00:00:00:0g", "02:00:00:00:00:00:01"])
+def test_an_ethernet_address_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"nic\.mac"):
+        config.mac_address(text, "nic.mac")

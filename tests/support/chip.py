@@ -1,0 +1,243 @@
+"""A whole chip in one process: real roles, real partitions, messages handed over by hand, a clock that is moved.
+
+`Chip.settle` moves messages until none waits. Nothing here knows gRPC, sockets or time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from dlibos_node.memory import descriptor
+from dlibos_node.memory.partition import Partition
+from dlibos_node.nic.memory import MemoryDevice
+from dlibos_node.noc.peer import Peer
+from dlibos_node.noc.queues import Queues
+from dlibos_node.roles import rx, tx
+from dlibos_node.roles.app import App
+from dlibos_node.roles.driver import Driver
+from dlibos_node.roles.role import Role
+from dlibos_node.roles.stack import Stack
+from dlibos_node.roles.steering import Steering
+from dlibos_node.sockets import buffers
+from dlibos_node.sockets.api import Accept
+from dlibos_node.sockets.layer import Sockets
+from dlibos_node.stack.interface import Interface
+from dlibos_node.tcp.config import TcpConfig
+
+MAC = bytes.fromhex("02d1b0000002")
+ADDRESS = 0x0A4D0002  # 10.77.0.2
+QUEUE_WORDS = 8192
+
+
+class Timer:
+    """A timer of the manual clock."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class ManualClock:
+    """Time that moves only when told; seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._count = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(callback)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer))
+        return timer
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return self.call_at(self.now + delay, callback)
+
+    def next(self) -> float | None:
+        return self._timers[0][0] if self._timers else None
+
+    def advance(self, seconds: float) -> None:
+        """Move the time, calling what falls due on the way."""
+        end = self.now + seconds
+        while self._timers and self._timers[0][0] <= end:
+            when, _, timer = heapq.heappop(self._timers)
+            self.now = max(self.now, when)
+            if timer.callback is not None:
+                timer.callback()
+        self.now = end
+
+
+class Tile:
+    """One tile: its queues, what it knows of others, its role."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.queues = Queues()
+        self.peers: dict[int, Peer] = {}
+        self.views: dict[int, memoryview] = {}
+        self.role: Role | None = None
+
+
+class Chip:
+    """`drivers` + `stacks` + `apps` tiles, numbered in this order, and one wire per driver."""
+
+    def __init__(
+        self,
+        accept: Accept,
+        *,
+        drivers: int = 1,
+        stacks: int = 1,
+        apps: int = 1,
+        config: TcpConfig | None = None,
+        backlog: int = 128,
+        hold: int = 0,
+        port: int = 80,
+    ) -> None:
+        self.clock = ManualClock()
+        self.sent: list[bytes] = []  # frames the drivers transmitted, virtio header included
+        self.tiles = [Tile(n) for n in range(drivers + stacks + apps)]
+        self.partitions: list[Partition] = []
+        kinds = [self.tiles[:drivers], self.tiles[drivers : drivers + stacks], self.tiles[drivers + stacks :]]
+        self._link(kinds[0], kinds[1])
+        self._link(kinds[1], kinds[2])
+        self.devices = [MemoryDevice(1500, self.sent.append) for _ in kinds[0]]
+        self.drivers = [self._driver(tile, device, hold) for tile, device in zip(kinds[0], self.devices, strict=True)]
+        self.stacks = [self._stack(tile, kinds[2], config, backlog) for tile in kinds[1]]
+        self.apps = [self._app(tile, accept, port) for tile in kinds[2]]
+        self._connect()
+
+    def _link(self, left: list[Tile], right: list[Tile]) -> None:
+        for a in left:
+            for b in right:
+                a.peers[b.number] = Peer(a.number, b.number, capacity=QUEUE_WORDS)
+                b.peers[a.number] = Peer(b.number, a.number, capacity=QUEUE_WORDS)
+
+    def _own(self, tile: Tile, index: int, size: int) -> Partition:
+        partition = Partition.create(descriptor.partition_number(tile.number, index), size)
+        self.partitions.append(partition)
+        for other in self.tiles:
+            if other is not tile:
+                other.views[partition.number] = partition.view.toreadonly()
+        return partition
+
+    def _driver(self, tile: Tile, device: MemoryDevice, hold: int) -> Driver:
+        stacks = list(tile.peers.values())
+        partition = self._own(tile, descriptor.RX_INDEX, rx.SIZE)
+        driver = Driver(
+            device,
+            partition,
+            Steering(64, [peer.number for peer in stacks]),
+            tile.queues,
+            stacks,
+            tile.views,
+            self.clock,
+            lambda _number: None,
+            hold=hold,
+            words=768,
+            ring_words=QUEUE_WORDS,
+        )
+        tile.role = driver
+        return driver
+
+    def _stack(self, tile: Tile, apps: list[Tile], config: TcpConfig | None, backlog: int) -> Stack:
+        partition = self._own(tile, descriptor.TX_INDEX, tx.SIZE)
+        stack = Stack(
+            Interface(MAC, ADDRESS),
+            config or TcpConfig(),
+            tx.TxPort(partition),
+            tile.queues,
+            {app.number: tile.peers[app.number] for app in apps},
+            tile.views,
+            self.clock,
+            lambda: None,
+            secret=b"k" * 32,
+            backlog=backlog,
+        )
+        tile.role = stack
+        return stack
+
+    def _app(self, tile: Tile, accept: Accept, port: int) -> App:
+        partition = self._own(tile, descriptor.APP_INDEX, buffers.SIZE)
+        sockets = Sockets(buffers.AppMemory(partition), dict(tile.peers), tile.views)
+        sockets.listen(port, accept)
+        app = App(sockets, tile.queues, lambda: None)
+        tile.role = app
+        return app
+
+    def _connect(self) -> None:
+        for tile in self.tiles:
+            for peer in tile.peers.values():
+                peer.connected([QUEUE_WORDS] * 4)
+        for tile in self.tiles:
+            for peer in tile.peers.values():
+                if tile.role is not None:
+                    tile.role.changed(peer)
+        self.settle()
+
+    def disconnect(self, number: int) -> None:
+        """A tile dies: every other tile loses its link."""
+        for tile in self.tiles:
+            peer = tile.peers.get(number)
+            if peer is not None and tile.role is not None:
+                peer.lost()
+                tile.role.changed(peer)
+        self.settle()
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Move messages until none waits anywhere."""
+        while any([self._carry(tile, peer) for tile in self.tiles for peer in tile.peers.values()]):
+            pass
+
+    def _carry(self, tile: Tile, peer: Peer) -> bool:
+        target = self.tiles[peer.number]
+        words, owed = peer.take(), peer.take_owed(anyway=True)
+        back = target.peers[tile.number]
+        if owed:
+            back.grant(owed)
+        if not words:
+            return False
+        assert target.queues.accept(back, words) is None
+        assert target.role is not None
+        target.role.drain()
+        return True
+
+    def deliver(self, frame: bytes, driver: int = 0) -> None:
+        """A frame, virtio header first, arrives at a driver."""
+        assert self.devices[driver].deliver((frame,))
+
+    def run(self) -> None:
+        """Let the drivers read all that waits, and settle."""
+        for driver, device in zip(self.drivers, self.devices, strict=True):
+            before = -1
+            while before != device.statistics.rx_frames:
+                before = device.statistics.rx_frames
+                driver.readable()
+        self.settle()
+
+    def transmitted(self) -> list[bytes]:
+        """Take the frames sent since the last call."""
+        frames, self.sent[:] = list(self.sent), []
+        return frames
+
+    def leases(self) -> int:
+        """Buffers that are out: RX leased, TX in flight, APP unacknowledged; the one large buffer a driver keeps ready
+        is not counted."""
+        received = sum(driver.memory.in_use - 1 for driver in self.drivers)
+        return (
+            received
+            + sum(stack.port.in_use for stack in self.stacks)
+            + sum(app.sockets.memory.in_use for app in self.apps)
+        )
+
+    def close(self) -> None:
+        for device in self.devices:
+            device.close()
