@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.tcp import event
 from dlibos_node.tcp.statistics import Drop
 from dlibos_node.tcp.timers import NEVER
-
 from tests.tcp.dialogue import MSS, WINDOW, bulk, established
 
 IW = 10 * MSS

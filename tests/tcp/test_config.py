@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.tcp.config import TcpConfig, scale_for
 
 

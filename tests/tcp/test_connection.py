@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dlibos_node.tcp import event, state
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.span import Span
@@ -12,9 +15,6 @@ from dlibos_node.tcp.statistics import Drop
 from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire import seqnum
 from dlibos_node.wire.tcp import RST, Options
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.tcp.dialogue import (
     BUILDERS,
     MSS,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.tcp import event, state
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.statistics import Drop
 from dlibos_node.wire.tcp import Options, parse_options
-
 from tests.tcp.dialogue import MSS, WINDOW, Dialogue, established, syn_rcvd, syn_sent
 
 
@@ -158,3 +158,15 @@ def test_send_in_syn_rcvd_waits_for_the_ack() -> None:
     d = syn_rcvd()
     d.connection.send(Span(b"hello", 0, 5), d.now)
     d.expect_nothing().send("A", window=WINDOW).expect("PA", seq=0, length=5)
+
+
+def test_payload_on_a_repeated_syn_is_given_back() -> None:
+    d = syn_rcvd().send("S", seq=-1, data=b"early").released(b"early")
+    d.expect("SA", seq=-1, ack=0)
+    d.expect_nothing()
+
+
+def test_syn_ack_for_a_passive_open_is_challenged() -> None:
+    d = syn_rcvd().send("SA", seq=-1, ack=0).in_state(state.SYN_RCVD)
+    d.expect("A", seq=0, ack=0)
+    assert d.connection.statistics.drops[Drop.BAD_SYN] == 1

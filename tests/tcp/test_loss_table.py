@@ -11,7 +11,6 @@ import random
 
 from dlibos_node.tcp import event
 from dlibos_node.tcp.config import TcpConfig
-
 from tests.tcp.pair import Host, Pair, Wire
 
 TABLE = """

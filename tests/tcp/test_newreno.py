@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dlibos_node.tcp.congestion.control import CongestionControl, initial_window
-from dlibos_node.tcp.congestion.newreno import NewReno
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.tcp.congestion.control import CongestionControl, initial_window
+from dlibos_node.tcp.congestion.newreno import NewReno
 
 MSS = 1_000
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.tcp import event, state
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.statistics import Drop
-
 from tests.tcp.dialogue import MSS, WINDOW, Dialogue, established, fin_wait_1, fin_wait_2
 
 DELAYED_ACK = 40_000

@@ -6,7 +6,6 @@ from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.segment import MAX_SPANS
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.statistics import Drop
-
 from tests.tcp.dialogue import MSS, NO_TSO, WINDOW, bulk, established
 
 IW = 10 * MSS

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.tcp.time_wait import ANSWER, IGNORE, REUSE, TimeWait
 from dlibos_node.wire.tcp import ACK, FIN, PSH, RST, SYN
-
 from tests.tcp.dialogue import OUR_ISS, PEER_ISS, time_wait
 
 WAIT = 60_000_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dlibos_node.tcp import event
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.timers import NEVER
-
 from tests.tcp.dialogue import MSS, NO_TSO, WINDOW, bulk, established
 
 

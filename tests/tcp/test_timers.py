@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dlibos_node.tcp.timers import INITIAL_RTO, MAX_RTO, MIN_VARIANCE, RetransmissionTimeout
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.tcp.timers import INITIAL_RTO, MAX_RTO, MIN_VARIANCE, RetransmissionTimeout
 
 
 def test_before_the_first_sample() -> None:

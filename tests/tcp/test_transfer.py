@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from dlibos_node.tcp import event, state
-from dlibos_node.tcp.config import TcpConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dlibos_node.tcp import event, state
+from dlibos_node.tcp.config import TcpConfig
 from tests.tcp.pair import Host, Pair, Wire
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dlibos_node.wire import ipv4
 from hypothesis import strategies as st
+
+from dlibos_node.wire import ipv4
 
 MAC = b"\x02\0\0\0\0\x01"
 PEER = b"\x02\0\0\0\0\x02"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dlibos_node.wire import arp
-from dlibos_node.wire.malformed import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.wire import arp
+from dlibos_node.wire.malformed import Malformed
 from tests.wire.samples import HERE, MAC, PEER, THERE, macs, u32, values
 
 

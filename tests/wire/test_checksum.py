@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dlibos_node.wire import checksum
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.wire import checksum
 
 addresses = st.integers(0, 0xFFFFFFFF)
 

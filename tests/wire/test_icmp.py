@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dlibos_node.wire import icmp
-from dlibos_node.wire.malformed import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.wire import icmp
+from dlibos_node.wire.malformed import Malformed
 from tests.wire.samples import u16, values
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dlibos_node.wire import ipv4
-from dlibos_node.wire.malformed import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.wire import ipv4
+from dlibos_node.wire.malformed import Malformed
 from tests.wire.samples import HERE, THERE, u8, u16, u32, values
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dlibos_node.wire import arp, ethernet, icmp, ipv4, tcp, udp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.wire import arp, ethernet, icmp, ipv4, tcp, udp
 from tests.wire.samples import HERE, THERE
 
 

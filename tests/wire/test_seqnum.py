@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dlibos_node.wire import seqnum
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.wire import seqnum
 
 numbers = st.integers(0, 0xFFFFFFFF)
 distances = st.integers(-(2**31) + 1, 2**31 - 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dlibos_node.wire import udp
-from dlibos_node.wire.malformed import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.wire import udp
+from dlibos_node.wire.malformed import Malformed
 from tests.wire.samples import HERE, THERE, u16, u32, values
 
 

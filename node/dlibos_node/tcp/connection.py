@@ -128,12 +128,12 @@ class Connection(Tcb):
         """RFC 9293 section 3.10.7.4, in its order."""
         length = span.length if span is not None else 0
         fin = flags & FIN != 0
+        if self.state == state.SYN_RCVD and flags & (SYN | RST) == SYN and seq == seqnum.add(self.rcv_nxt, -1):
+            handshake.on_syn_again(self, ack, flags, span, now)
+            return
         # First: the sequence number.
         if not receiver.acceptable(self, seq, length + fin):
-            if self.state == state.SYN_RCVD and flags & (SYN | RST) == SYN and seq == seqnum.add(self.rcv_nxt, -1):
-                handshake.on_syn_again(self, ack, flags, span, now)
-            else:
-                self._unacceptable(seq, flags, span, now)
+            self._unacceptable(seq, flags, span, now)
             return
         # Second to fourth: RST, (security,) SYN.
         if flags & (RST | SYN):
