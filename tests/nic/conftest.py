@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.nic.queue import fetch_queue
 from dlibos_node.nic.tap import Tap
 

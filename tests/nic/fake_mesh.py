@@ -19,7 +19,6 @@ from dlibos_node.tcp.segment import Segment
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire import ethernet, ipv4, tcp
-
 from tests.nic.frames import CLIENT_MAC, MESH, MESH_MAC, is_sound
 
 ECHO, SINK, SOURCE, STUCK, RESET = 7, 9, 19, 20, 21

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.nic.user.answer import IP, Link, Unwanted, answer
 from dlibos_node.nic.virtio import HEADER_LENGTH, PLAIN
 from dlibos_node.wire import arp, ethernet, icmp, ipv4
-
 from tests.nic.frames import CLIENT, CLIENT_MAC, MESH, MESH_MAC
 
 LINK = Link(CLIENT, CLIENT_MAC, MESH, MESH_MAC)

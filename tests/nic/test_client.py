@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+
 from dlibos_node.nic.user.answer import IP, Link, Unwanted
 from dlibos_node.nic.user.client import Client, Flow
 from dlibos_node.nic.virtio import HEADER_LENGTH, PLAIN, tcp4_header
@@ -17,7 +18,6 @@ from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire import ethernet, ipv4, tcp
 from dlibos_node.wire.buffer import Buffer
-
 from tests.nic.frames import CLIENT, CLIENT_MAC, MESH, MESH_MAC
 
 PORTS = range(20000, 20004)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import select
 
 import pytest
+
 from dlibos_node.errors import ConfigurationError
 from dlibos_node.nic.fault import Fault, Rates
 from dlibos_node.nic.virtio import PLAIN
-
 from tests.nic.frames import Wire, arp_frame, is_sound, number_of, numbered, receive, tcp_frame
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import select
 
 import pytest
-from dlibos_node.nic.device import Drop
-from dlibos_node.nic.memory import scatter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.nic.device import Drop
+from dlibos_node.nic.memory import scatter
 from tests.nic.frames import Wire, arp_frame, numbered, receive
 
 

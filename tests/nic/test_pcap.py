@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.errors import DeviceError
 from dlibos_node.nic.pcap import Pcap
-
 from tests.nic.frames import Wire, arp_frame, numbered, receive, tcp_frame
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.errors import DeviceError
 from dlibos_node.nic.queue import QueueInfo, fetch_queue
 
@@ -83,6 +84,15 @@ def test_descriptor_beside_an_error_is_closed(tmp_path: Path) -> None:
         fetch_queue(path)
     assert os.read(read_end, 1) == b""  # every write end is closed
     os.close(read_end)
+
+
+def test_keeper_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlibos_node.nic.queue._TIMEOUT", 0.01)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "s"))
+        silent.listen()
+        with pytest.raises(DeviceError, match=r"keeper at .*: timed out; restart the mesh"):
+            fetch_queue(str(tmp_path / "s"))
 
 
 def test_no_keeper(tmp_path: Path) -> None:

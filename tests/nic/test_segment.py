@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
-from dlibos_node.nic.segment import complete_checksum, wire_packets
-from dlibos_node.nic.virtio import HEADER, HEADER_LENGTH, NEEDS_CSUM, PLAIN
-from dlibos_node.wire import ethernet, ipv4, tcp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.nic.segment import complete_checksum, wire_packets
+from dlibos_node.nic.virtio import HEADER, HEADER_LENGTH, NEEDS_CSUM, PLAIN
+from dlibos_node.wire import ethernet, ipv4, tcp
 from tests.nic.frames import SEQ, arp_frame, is_sound, tcp_frame
 
 IP = HEADER_LENGTH + ethernet.LENGTH
@@ -81,6 +83,21 @@ def test_udp_checksum_is_never_zero() -> None:
     frame = bytearray(HEADER.pack(NEEDS_CSUM, 0, 0, 0, 0, 6) + b"\xff\xff" + bytes(6))
     complete_checksum(frame)
     assert frame == PLAIN + b"\xff\xff\0\0\0\0\xff\xff"
+
+
+def test_mutated_segments_raise_nothing() -> None:
+    rng = random.Random(11)
+    original = tcp_frame(bytes(3000), gso_size=1448, ip_options=b"\x01" * 8)
+    cut = 0
+    for _ in range(5_000):
+        frame = bytearray(original)
+        for _ in range(rng.randrange(1, 5)):
+            frame[rng.randrange(IP + 60)] = rng.randrange(256)
+        packets = wire_packets(frame[: rng.choice((len(frame), rng.randrange(10, len(frame))))])
+        cut += len(packets) > 1
+        for packet in packets:
+            complete_checksum(packet)
+    assert 0 < cut < 5_000
 
 
 @given(header=st.binary(min_size=10, max_size=10), cut=st.integers(10, 80))

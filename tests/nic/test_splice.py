@@ -8,12 +8,12 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from dlibos_node.nic.memory import MemoryDevice
 from dlibos_node.nic.user.answer import Link
 from dlibos_node.nic.user.client import Client
 from dlibos_node.nic.user.splice import Splice, microseconds
 from dlibos_node.tcp.config import SECOND
-
 from tests.nic.fake_mesh import ECHO, SOURCE, STUCK, FakeMesh
 from tests.nic.frames import CLIENT, CLIENT_MAC, MESH, MESH_MAC
 

@@ -8,6 +8,7 @@ import socket
 import struct
 
 import pytest
+
 from dlibos_node.errors import DeviceError
 from dlibos_node.nic.device import Drop
 from dlibos_node.nic.queue import QueueInfo, fetch_queue

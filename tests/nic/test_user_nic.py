@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+
 from dlibos_node.errors import DeviceError
 from dlibos_node.nic.device import Device
 from dlibos_node.nic.fault import Fault, Rates
 from dlibos_node.nic.user import Link, UserNic, open_user_nic
-
 from tests.nic.fake_mesh import ECHO, RESET, SINK, SOURCE, STUCK, FakeMesh
 from tests.nic.frames import CLIENT, CLIENT_MAC, MESH, MESH_MAC
 
@@ -86,7 +86,7 @@ async def test_download_is_exact_and_ends_with_the_mesh() -> None:
 
 async def test_both_ways_over_a_bad_wire() -> None:
     data = noise(MEBIBYTE // 2)
-    rates = Rates(loss=0.01, duplicate=0.02, corrupt=0.01, reorder=0.05)
+    rates = Rates(loss=0.003, duplicate=0.02, corrupt=0.003, reorder=0.05)
     async with serving(ECHO, rates=rates) as (_, port):
         reader, writer = await connect(port)
         writer.write(data)

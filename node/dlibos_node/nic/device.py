@@ -57,7 +57,8 @@ class Device(Protocol):
     """A network interface that moves whole Ethernet frames, each behind a virtio-net header (virtio.py).
 
     `mtu` is in bytes of IP packet. `offloads` names what the device may leave to the reader of a received frame, and
-    equally accepts in a transmitted one: "csum" (partial checksums), "tso4" and "tso6" (frames longer than the MTU).
+    equally accepts in a transmitted one: "csum" (partial checksums), "tso4" and "tso6" (frames longer than the MTU),
+    "tso_ecn" (such frames with CWR set).
     """
 
     mtu: int

@@ -85,7 +85,8 @@ class Pcap:
     def _record(self, parts: Sequence[Buffer], count: int) -> None:
         """Append the first `count` bytes of `parts`, less the virtio header, as one record."""
         seconds, nanoseconds = divmod(time.time_ns(), _SECOND)
-        frame = memoryview(b"".join(parts) if len(parts) > 1 else parts[0])[HEADER_LENGTH:count]
+        first = parts[0]  # of a received frame the parts have more room than it has bytes: join them only if need be
+        frame = memoryview(first if count <= len(first) else b"".join(parts))[HEADER_LENGTH:count]
         try:
             self._file.write(_RECORD.pack(seconds, nanoseconds, len(frame), len(frame)))
             self._file.write(frame)
