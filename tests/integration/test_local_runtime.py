@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.runtime import namespace, processes
 
 pytestmark = pytest.mark.integration

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.runtime import namespace, processes
 
 # Says it is ready, or what STUB_TILE tells it to, and waits for its end.

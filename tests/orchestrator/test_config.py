@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.cli import up
 from dlibos_orchestrator.cli.config import read_config
 from dlibos_orchestrator.cli.main import build_parser

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlibos.control.v1 import mesh_pb2
+from google.protobuf import json_format
+
 from dlibos_orchestrator.model.desired import desired_mesh, same_mesh
 from dlibos_orchestrator.model.options import Faults, MeshOptions, Published
 from dlibos_orchestrator.model.placement import coordinates, place
-from google.protobuf import json_format
 
 DIRECTORY = Path("/run/m")
 

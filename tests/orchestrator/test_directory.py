@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from dlibos.control.v1 import mesh_pb2
+
 from dlibos_orchestrator.errors import MachineError, MeshStateError
 from dlibos_orchestrator.runtime import directory
 from dlibos_orchestrator.runtime.directory import MeshDirectory, base_directory, locked, make_base, mesh_directory

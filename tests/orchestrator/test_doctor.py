@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.cli import doctor, main
 from dlibos_orchestrator.runtime import namespace
 from dlibos_orchestrator.runtime.namespace import Availability

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.model.options import MeshOptions
 from dlibos_orchestrator.runtime import interface, local, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from dlibos_orchestrator.demo.http import BadAnswerError, Session, content_length
 from dlibos_orchestrator.demo.load import LoadResult, parse_wrk, run_load, summary
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from dlibos.control.v1 import mesh_pb2
+
 from dlibos_orchestrator.errors import MachineError, MeshStateError, OrchestratorError, StartError
 from dlibos_orchestrator.model.options import MeshOptions, Published
 from dlibos_orchestrator.runtime import local, namespace, processes
 from dlibos_orchestrator.runtime.directory import mesh_directory
 from dlibos_orchestrator.runtime.namespace import Availability
 from dlibos_orchestrator.runtime.observe import observe
+from dlibos_orchestrator.runtime.start import last_words
 
 DLIBOS = [sys.executable, "-P", "-m", "dlibos_orchestrator"]
 SECONDS = 20.0  # far more than stub tiles need
@@ -87,6 +89,19 @@ def test_a_mesh_that_lost_a_tile_is_seen_and_not_called_up(user: MeshOptions) ->
     assert [row.state for row in observe(mesh_directory("m"))] == ["ready", "dead", "ready"]
     with pytest.raises(MeshStateError, match="has lost tile 1; run `dlibos down --name m` first"):
         local.up(user, SECONDS, ignore)
+    assert "mesh 'm' has lost tile 1; run" in run("ps", "--name", "m").stderr
+    local.down("m")
+
+
+@pytest.mark.parametrize("role", ["keeper", "publisher"])
+def test_a_mesh_that_lost_its_keeper_or_publisher_says_so(role: str, kernel: MeshOptions) -> None:
+    local.up(kernel, SECONDS, ignore)
+    victim = next(p.pid for p in processes.scan(mesh_directory("m").path) if p.module.endswith(role))
+    os.kill(victim, signal.SIGKILL)
+    os.waitpid(victim, 0)
+    with pytest.raises(MeshStateError, match=f"has lost its {role}; run"):
+        local.up(kernel, SECONDS, ignore)
+    assert run("exec", "--name", "m", "--", "true").returncode == (role == "keeper")
     local.down("m")
 
 
@@ -264,9 +279,9 @@ def test_two_ups_at_once_make_one_mesh(user: MeshOptions) -> None:
 
 def test_last_words(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
-    assert local.last_words(log) == ""
+    assert last_words(log) == ""
     log.write_text("one\n  two  \n\n")
-    assert local.last_words(log) == "two"
+    assert last_words(log) == "two"
 
 
 def test_errors_have_exit_codes() -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.runtime import interface, namespace
 
 NET = Path("/proc/self/ns/net")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.errors import UsageError
 from dlibos_orchestrator.model.options import MeshOptions
 

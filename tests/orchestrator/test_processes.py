@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.processes import MeshProcess, parse_argv
 

@@ -4,6 +4,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 
 import pytest
+
 from dlibos_orchestrator.cli import values
 from dlibos_orchestrator.model.options import Faults, Published
 

@@ -12,9 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dlibos_orchestrator.cli.output import paint, print_json
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.errors import OrchestratorError
+from dlibos_orchestrator.output import paint, print_json
 from dlibos_orchestrator.runtime import namespace, processes
 from dlibos_orchestrator.runtime.directory import base_directory, mesh_directory
 
@@ -152,7 +152,8 @@ def left_over_meshes() -> Check:
     if left := sorted((present - running) | {path for path in running if not path.is_dir()}):
         fix = " && ".join(f"DLIBOS_RUNTIME_DIR={path.parent} dlibos down --name {path.name}" for path in left)
         return Check("left-over meshes", WARN, ", ".join(path.name for path in left), fix)
-    return Check("left-over meshes", OK, f"none; {len(running)} up" if running else "none")
+    names = ", ".join(sorted(path.name for path in running))
+    return Check("left-over meshes", OK, f"none; up: {names}" if running else "none")
 
 
 def program(name: str, package: str) -> Check:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from dlibos_orchestrator.cli.output import notice
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.model.options import MeshOptions, check_name
+from dlibos_orchestrator.output import notice
 from dlibos_orchestrator.runtime import local
 
 NAME: Final = "down"

@@ -7,10 +7,10 @@ import os
 import signal
 from typing import Final
 
-from dlibos_orchestrator.cli.output import notice
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.errors import MeshStateError, UsageError
 from dlibos_orchestrator.model.options import MeshOptions, check_name
+from dlibos_orchestrator.output import notice
 from dlibos_orchestrator.runtime import local
 from dlibos_orchestrator.runtime.directory import mesh_directory
 

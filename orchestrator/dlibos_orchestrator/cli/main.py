@@ -67,7 +67,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _guarded(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)  # a command that is ended cleans up as after ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _interrupt)  # a command that is ended cleans up as after ctrl-C
     try:
         code = cast(int, args.run(args))
         sys.stdout.flush()

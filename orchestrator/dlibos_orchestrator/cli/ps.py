@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from dlibos_orchestrator.cli.output import mebibytes, notice, print_json, print_table
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.model.options import MeshOptions, check_name
+from dlibos_orchestrator.output import mebibytes, notice, print_json, print_table
 from dlibos_orchestrator.runtime.directory import mesh_directory
-from dlibos_orchestrator.runtime.observe import TileRow, observe
+from dlibos_orchestrator.runtime.observe import TileRow, lost, observe
+from dlibos_orchestrator.runtime.processes import scan
 
 NAME: Final = "ps"
 HEADER: Final = ("TILE", "AT", "ROLE", "STATE", "PID", "RSS", "METRICS", "NIC")
@@ -34,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
         print_json(as_json(rows))
     elif rows:
         print_tiles(rows, wide=args.output == "wide")
+    if rows and (missing := lost(directory.read_mesh(), scan(directory.path))):
+        notice(
+            f"mesh {args.name!r} has lost {', '.join(missing)}; run `dlibos down --name {args.name}` and `dlibos up`"
+        )
     if not rows:
         notice(f"no mesh {args.name!r} is up; start one with `dlibos up`")
     return 0

@@ -11,10 +11,10 @@ from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.cli import values
 from dlibos_orchestrator.cli.config import read_config
-from dlibos_orchestrator.cli.output import notice, print_json
 from dlibos_orchestrator.cli.parser import Parser, Subparsers
 from dlibos_orchestrator.cli.ps import as_json, print_tiles
 from dlibos_orchestrator.model.options import NIC_CHOICES, MeshOptions
+from dlibos_orchestrator.output import notice, print_json
 from dlibos_orchestrator.runtime import local
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
 from dlibos_orchestrator.runtime.observe import nic_name, observe

@@ -15,11 +15,11 @@ from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
-from dlibos_orchestrator.cli.output import mebibytes, paint, print_table
 from dlibos_orchestrator.demo import steps
 from dlibos_orchestrator.demo.load import LoadResult
 from dlibos_orchestrator.demo.steps import Place, StepFailedError
 from dlibos_orchestrator.model.options import MeshOptions, Published
+from dlibos_orchestrator.output import mebibytes, paint, print_table
 from dlibos_orchestrator.runtime import local, processes
 from dlibos_orchestrator.runtime.directory import mesh_directory
 from dlibos_orchestrator.runtime.observe import TileRow, nic_name, observe

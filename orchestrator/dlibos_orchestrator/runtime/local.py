@@ -6,19 +6,13 @@ tiles say lies in the mesh's directory (`directory`).
 
 from __future__ import annotations
 
-import errno
-import os
-import resource
 import secrets
-import select
 import shutil
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
@@ -28,10 +22,11 @@ from dlibos_orchestrator.model.desired import desired_mesh, same_mesh
 from dlibos_orchestrator.model.options import MeshOptions, Published
 from dlibos_orchestrator.runtime import namespace, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, locked, mesh_directory
+from dlibos_orchestrator.runtime.observe import lost
+from dlibos_orchestrator.runtime.ports import host_sockets
+from dlibos_orchestrator.runtime.start import last_words, start_all
 
 USER_NIC_PUBLISH: Final = Published("127.0.0.1", 8080, 80)  # nothing else of the mesh could be reached
-PATIENCE: Final = 10.0  # seconds for one process to open its sockets; far more than a loaded machine needs
-LAST_WORDS: Final = 4096  # bytes of a log that are searched for its last line
 POLL: Final = 0.02  # seconds
 
 
@@ -97,15 +92,6 @@ def wait_ready(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float) ->
         time.sleep(POLL)
 
 
-def last_words(log: Path) -> str:
-    """Return the last line of a log that says something, "" if none does."""
-    try:
-        lines = log.read_bytes()[-LAST_WORDS:].decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
 def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str], None]) -> bool:
     """Tell whether the mesh must be launched; clear what a crash left; MeshStateError if another one is in the way."""
     name, running = directory.path.name, processes.scan(directory.path)
@@ -116,21 +102,17 @@ def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str
         return True
     if not same_mesh(directory.read_mesh(), mesh):
         raise MeshStateError(f"mesh {name!r} is up, but not as asked for now; run `dlibos down --name {name}` first")
-    if missing := {tile.tile for tile in mesh.tiles} - {process.tile for process in running}:
-        raise MeshStateError(f"mesh {name!r} has lost tile {min(missing)}; run `dlibos down --name {name}` first")
+    if missing := lost(mesh, running):
+        raise MeshStateError(f"mesh {name!r} has lost {missing[0]}; run `dlibos down --name {name}` first")
     return False
 
 
 def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float | None) -> None:
-    with _host_sockets(mesh) as sockets:
-        directory.create()
+    with host_sockets(mesh) as sockets:
         try:
+            directory.create()
             directory.write_mesh(mesh)
-            _raise_file_limit()
-            if mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
-                keeper = _start_keeper(directory)
-                _start_publisher(directory, mesh, keeper, sockets)
-            _start_tiles(directory, mesh)
+            start_all(directory, mesh, sockets)
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
         except BaseException:
@@ -159,101 +141,6 @@ def _clear(directory: MeshDirectory) -> None:
     shutil.rmtree(directory.path, ignore_errors=True)
     if directory.path.exists():
         raise MeshStateError(f"{directory.path} cannot be removed; remove it by hand")
-
-
-@contextmanager
-def _host_sockets(mesh: mesh_pb2.Mesh) -> Iterator[list[socket.socket]]:
-    """Bind the published ports before anything starts. With the user-mode NIC the drivers bind them again later."""
-    sockets: list[socket.socket] = []
-    try:
-        for port in mesh.nic.publish:
-            sockets.append(_bind(Published(port.host, port.host_port, port.mesh_port)))
-        if mesh.nic.kind == mesh_pb2.NIC_KIND_USER:
-            _close_all(sockets)
-        yield sockets
-    finally:
-        _close_all(sockets)
-
-
-def _close_all(sockets: list[socket.socket]) -> None:
-    while sockets:
-        sockets.pop().close()
-
-
-def _bind(port: Published) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((port.host, port.host_port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise MachineError(_why_not_published(port, error)) from error
-    return listener
-
-
-def _why_not_published(port: Published, error: OSError) -> str:
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"--publish: {port.host} is not an address of this machine; use 127.0.0.1"
-    other = port.host_port + (10_000 if port.host_port < 50_000 else -10_000)
-    return (
-        f"port {port.host}:{port.host_port} cannot be published: {error.strerror}; "
-        f"choose another, as in --publish {other}:{port.mesh_port}"
-    )
-
-
-def _raise_file_limit() -> None:
-    """Let every tile have as many connections as this user may: children inherit the limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _start_keeper(directory: MeshDirectory) -> int:
-    return _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", [], [])
-
-
-def _start_publisher(
-    directory: MeshDirectory, mesh: mesh_pb2.Mesh, keeper: int, sockets: Sequence[socket.socket]
-) -> None:
-    if not sockets:
-        return
-    address = mesh.nic.address.partition("/")[0]
-    arguments = ["--keeper", str(keeper)]
-    for listener, port in zip(sockets, mesh.nic.publish, strict=True):
-        arguments += ["--publish", f"{listener.fileno()}:{address}:{port.mesh_port}"]
-    inherited = [listener.fileno() for listener in sockets]
-    _start_and_hear(directory, processes.PUBLISHER_MODULE, "publisher", arguments, inherited)
-
-
-def _start_and_hear(
-    directory: MeshDirectory, module: str, name: str, arguments: Sequence[str], inherited: Sequence[int]
-) -> int:
-    """Start a process and wait for its one word on a pipe; return its process id, or raise what it said instead."""
-    reader, writer = os.pipe()
-    for descriptor in (writer, *inherited):
-        os.set_inheritable(descriptor, True)
-    log = directory.log_file(name)
-    try:
-        pid = processes.spawn(module, directory.path, [*arguments, "--ready-fd", str(writer)], log)
-    finally:
-        os.close(writer)
-        for descriptor in inherited:
-            os.set_inheritable(descriptor, False)
-    if (word := _hear(reader)) != "ready":
-        raise StartError(word or f"the {name} ended: {last_words(log) or 'without a word'}")
-    return pid
-
-
-def _hear(reader: int) -> str:
-    with os.fdopen(reader) as pipe:
-        spoken, _, _ = select.select([pipe], [], [], PATIENCE)
-        return pipe.read() if spoken else f"no word after {PATIENCE:g} s; try again on a less busy machine"
-
-
-def _start_tiles(directory: MeshDirectory, mesh: mesh_pb2.Mesh) -> None:
-    for tile in mesh.tiles:
-        arguments = ["--tile", str(tile.tile)]
-        processes.spawn(processes.TILE_MODULE, directory.path, arguments, directory.log_file(f"tile-{tile.tile}"))
 
 
 def _ready(directory: MeshDirectory, tile: int, running: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from dlibos.control.v1 import mesh_pb2
@@ -9,6 +10,7 @@ from dlibos.control.v1 import mesh_pb2
 from dlibos_orchestrator.model.placement import coordinates
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory
+from dlibos_orchestrator.runtime.processes import MeshProcess
 
 STARTING: Final = "starting"
 READY: Final = "ready"
@@ -38,6 +40,18 @@ def observe(directory: MeshDirectory) -> list[TileRow]:
     mesh = directory.read_mesh()
     pids = {process.tile: process.pid for process in processes.scan(directory.path)}
     return [_row(mesh, tile, pids.get(tile.tile, 0), directory.read_status(tile.tile)) for tile in mesh.tiles]
+
+
+def lost(mesh: mesh_pb2.Mesh, running: Sequence[MeshProcess]) -> list[str]:
+    """Return the processes that a running mesh should have and has not: "tile 3", "its keeper", "its publisher"."""
+    tiles, modules = {process.tile for process in running}, {process.module for process in running}
+    missing = [f"tile {tile.tile}" for tile in mesh.tiles if tile.tile not in tiles]
+    if mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
+        if processes.KEEPER_MODULE not in modules:
+            missing.append("its keeper")
+        if mesh.nic.publish and processes.PUBLISHER_MODULE not in modules:
+            missing.append("its publisher")
+    return missing
 
 
 def role_name(role: mesh_pb2.Role.ValueType) -> str:
