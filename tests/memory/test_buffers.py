@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dlibos_node.memory.buffers import GENERATIONS, Buffers, Refusal
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from dlibos_node.memory.buffers import GENERATIONS, Buffers, Refusal
 
 NUMBER, BASE, SIZE, COUNT = 0x81, 16384, 2048, 4
 

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.errors import PartitionError
 from dlibos_node.memory import descriptor
 from dlibos_node.memory.handover import Handover, fetch

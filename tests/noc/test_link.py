@@ -10,6 +10,7 @@ import grpc
 import pytest
 from dlibos.noc.v1.noc_pb2 import Frame, Hello
 from dlibos.noc.v1.noc_pb2_grpc import NocStub
+
 from dlibos_node.errors import ConfigurationError
 from dlibos_node.noc import message
 from dlibos_node.noc.link import VERSION, Network

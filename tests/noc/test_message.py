@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dlibos_node.noc import message
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.noc import message
 
 
 def test_a_header_has_the_fields_where_the_picture_says() -> None:

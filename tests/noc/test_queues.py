@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from dlibos_node.noc import message
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues, Refusal

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dlibos_node import config
 from dlibos_node.errors import ConfigurationError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from dlibos_node.tcp import event
 from tests.support.applications import EchoServer
 from tests.support.world import Visitor, World

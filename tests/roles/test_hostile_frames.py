@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from dlibos_node.nic.virtio import HEADER_LENGTH, MAX_FRAME, PLAIN
-from dlibos_node.wire import arp, ethernet, icmp, ipv4
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dlibos_node.nic.virtio import HEADER_LENGTH, MAX_FRAME, PLAIN
+from dlibos_node.wire import arp, ethernet, icmp, ipv4
 from tests.support.applications import EchoServer
 from tests.support.chip import ADDRESS, MAC
 from tests.support.world import CLIENT, World
@@ -107,7 +108,9 @@ def test_arbitrary_bytes_stop_nothing(payloads: list[bytes], addressed: bool) ->
     world.chip.close()
 
 
-@pytest.mark.parametrize("length", [HEADER_LENGTH, HEADER_LENGTH + 1, HEADER_LENGTH + 13, HEADER_LENGTH + 33, MAX_FRAME])
+@pytest.mark.parametrize(
+    "length", [HEADER_LENGTH, HEADER_LENGTH + 1, HEADER_LENGTH + 13, HEADER_LENGTH + 33, MAX_FRAME]
+)
 def test_frames_of_odd_lengths_stop_nothing(length: int) -> None:
     world = World(EchoServer().accept)
     world.chip.deliver((ping() + bytes(MAX_FRAME))[:length])

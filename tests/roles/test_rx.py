@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.memory import scatter
 from dlibos_node.nic.virtio import MAX_FRAME

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from collections import Counter
 
-from dlibos_node.roles.steering import EVERYBODY, Steering
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.roles.steering import EVERYBODY, Steering
 
 STACKS = [3, 4, 5]
 ADDRESSES = st.integers(0, 2**32 - 1)

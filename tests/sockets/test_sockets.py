@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.sockets.api import Connection
 from dlibos_node.sockets.buffers import LARGE, MEDIUM, SMALL, AppMemory
 from tests.support.world import World

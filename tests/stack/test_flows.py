@@ -71,8 +71,8 @@ def test_a_new_syn_reopens_a_tuple_in_time_wait() -> None:
     """RFC 9293 section 3.6.1: a SYN beyond the old connection's sequence numbers begins a new one."""
     server = EchoServer()
     world = World(server.accept)
-    world.client._free.clear()  # noqa: SLF001  # one port only, so that every connection has the same 4-tuple
-    world.client._free.append(50_000)  # noqa: SLF001
+    world.client._free.clear()  # one port only, so that every connection has the same 4-tuple
+    world.client._free.append(50_000)
     for turn in range(5):
         visitor = world.connect()
         world.send(visitor, b"%d" % turn)
@@ -86,7 +86,12 @@ def test_a_new_syn_reopens_a_tuple_in_time_wait() -> None:
 def test_an_unknown_segment_is_answered_by_a_reset_and_a_reset_by_nothing() -> None:
     world = World(EchoServer().accept)
     recorded: list[bytes] = []
-    other = World(EchoServer().accept, lose=lambda frame: bool(recorded.append(frame)))
+
+    def record(frame: bytes) -> bool:
+        recorded.append(frame)
+        return False
+
+    other = World(EchoServer().accept, lose=record)
     visitor = other.connect()
     other.act(visitor, "shutdown")
     fin, reset = recorded[-1], bytearray(recorded[-1])

@@ -194,8 +194,12 @@ class Chip:
 
     def settle(self) -> None:
         """Move messages until none waits anywhere."""
-        while any([self._carry(tile, peer) for tile in self.tiles for peer in tile.peers.values()]):
-            pass
+        moved = True
+        while moved:
+            moved = False
+            for tile in self.tiles:
+                for peer in tile.peers.values():
+                    moved |= self._carry(tile, peer)
 
     def _carry(self, tile: Tile, peer: Peer) -> bool:
         target = self.tiles[peer.number]
