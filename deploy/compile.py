@@ -58,6 +58,7 @@ def extensions() -> list[Extension]:
 if __name__ == "__main__":
     os.chdir(NODE)
     os.environ["MYPYPATH"] = f"{NODE}:{NODE.parent / 'proto' / 'gen'}"
+    outputs = ["--build-lib", str(BUILD / "lib"), "--build-temp", str(BUILD / "o")]
     setup(
         name="dlibos-core",
         ext_modules=extensions(),

@@ -41,7 +41,6 @@ from dlibos_node.tcp.config import TcpConfig
 log = logging.getLogger(__name__)
 
 JOIN_TIMEOUT: Final = 60.0  # seconds until all peers of a mesh must have come up
-READY_POLL: Final = 0.01
 
 # Who talks to whom: roles with a NoC link, and roles whose partitions a role reads.
 TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app"), "app": ("stack",), "idle": ()}
@@ -63,6 +62,7 @@ class Agent:
         self._role: Role | None = None
         self._sockets: Sockets | None = None
         self._handover: Handover | None = None
+        self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
         self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
 
     async def run(self) -> None:
@@ -93,7 +93,8 @@ class Agent:
         for other in self._others(TALKS):
             self._network.add(self._network.peers[other.tile], other.address)
         while not self._joined():
-            await asyncio.sleep(READY_POLL)
+            self._progress.clear()
+            await self._progress.wait()
         # What has been built lives as long as the tile: the collector need not look at it again, and a tile makes
         # no cycles per packet, so that a collection every 700 allocations would find nothing and cost much.
         gc.collect()
@@ -130,11 +131,13 @@ class Agent:
         if self._role is not None:
             self._role.drain()
             self._network.flush()  # credits, where the role had nothing to say
+            self._progress.set()
 
     def _changed(self, peer: Peer) -> None:
         log.info("link to tile %d (%s) is %s", peer.number, peer.role, "up" if peer.up else "down")
         if self._role is not None:
             self._role.changed(peer)
+        self._progress.set()
 
     # --- building -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dlibos_node.apps.web.server import WebServer
-
 from tests.apps.fake import FakeConnection, FakeTimers
 
 NOW = 784111777.0

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.apps.web import limits
 from dlibos_node.apps.web.routes import PAGE
 from dlibos_node.apps.web.server import WebServer
 from dlibos_node.apps.web.statistics import Refusal
-
 from tests.apps.exchange import NOW, answers, serve
 from tests.apps.fake import FakeConnection, FakeTimers
 

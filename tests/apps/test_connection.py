@@ -7,10 +7,10 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.apps.web.routes import PAGE
 from dlibos_node.apps.web.server import WebServer
 from dlibos_node.errors import ConfigurationError
-
 from tests.apps.cases import CASES, H, chunked, get, post
 from tests.apps.exchange import DATE, NOW, answers, drive, each_byte, serve
 from tests.apps.fake import FakeTimers

@@ -8,10 +8,10 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.apps.web import limits
 from dlibos_node.apps.web.files import FileStore, StaticFile
 from dlibos_node.apps.web.routes import PAGE
-
 from tests.apps.exchange import Answer, answers, drive, serve
 
 MODIFIED = 784111777

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from dlibos_node.apps.web.framing import ChunkCutter, HeadBuffer
-from dlibos_node.apps.web.statistics import Refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlibos_node.apps.web.framing import ChunkCutter, HeadBuffer
+from dlibos_node.apps.web.statistics import Refusal
 from tests.apps.exchange import each_byte
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
 from dlibos_node.apps.web.routes import PAGE
 from dlibos_node.apps.web.server import WebServer
-
 from tests.apps.adapter import LoopTimers, listening
 
 T = TypeVar("T")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dlibos_node.apps.registry import KINDS, find
 from dlibos_node.errors import ConfigurationError
-
 from tests.apps.exchange import answers
 from tests.apps.fake import FakeConnection, FakeTimers
 

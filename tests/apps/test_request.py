@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from dlibos_node.apps.web import limits
 from dlibos_node.apps.web.request import KnownRequests, Request, RequestParser
-
 from tests.apps.cases import CASES
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dlibos_node.apps.web.target import decode
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dlibos_node.apps.web.target import decode
 
 
 @pytest.mark.parametrize(

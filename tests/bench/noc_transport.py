@@ -14,6 +14,10 @@ import sys
 import tempfile
 import time
 
+from dlibos_node.noc.link import Network
+from dlibos_node.noc.peer import Peer
+from dlibos_node.noc.queues import Queues
+
 ROUNDS = 5
 FRAMES = 2000
 WORDS = 12  # four RX messages
@@ -22,10 +26,6 @@ OFF = "-event_engine_client,-event_engine_listener"
 
 async def run_tile(directory: str, number: int) -> None:
     """Tile 2 answers every frame; tile 1 measures round trips, then frames one way, and prints both in us."""
-    from dlibos_node.noc.link import Network
-    from dlibos_node.noc.peer import Peer
-    from dlibos_node.noc.queues import Queues
-
     arrived = asyncio.Event()
     queues = Queues()
     counted = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 
 from dlibos_node.noc.route import Grid
 
@@ -20,7 +20,7 @@ def test_every_step_crosses_one_link_and_the_hops_count_them() -> None:
         assert path[0] == source
         assert path[-1] == target
         assert len(path) - 1 == grid.hops(source, target)
-        for a, b in zip(path, path[1:], strict=False):
+        for a, b in pairwise(path):
             assert abs(a - b) in (1, grid.width)
 
 

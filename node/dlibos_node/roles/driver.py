@@ -52,7 +52,10 @@ class _Target:
 
 
 class Driver:
-    """One driver tile. `views` maps partition numbers to what other tiles have handed over; `flush` sends to one peer."""
+    """One driver tile.
+
+    `views` maps partition numbers to what other tiles have handed over; `flush` sends what waits for one peer.
+    """
 
     def __init__(
         self,
