@@ -1,1 +1,1 @@
-"""Benchmarks: the mesh beside a kernel server, interleaved in one run."""
+"""Benchmarks: the mesh beside a kernel server, interleaved in one run. Read `web` first."""
