@@ -197,6 +197,7 @@ def test_exec_with_the_user_mode_nic_runs_here(user: MeshOptions) -> None:
     local.up(user, SECONDS, ignore)
     answer = run("exec", "--name", "m", "sh", "-c", "echo $DLIBOS_ADDRESS")
     assert answer.stdout == f"127.0.0.1:{user.publish[0].host_port}\n"
+    assert run("exec", "--name", "m", "/etc/passwd").returncode == 126
     local.down("m")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
+from pathlib import Path
 from typing import Final
 
 from dlibos_orchestrator.cli.parser import Subparsers
@@ -49,11 +51,13 @@ def _become(program: list[str]) -> int:
     # What Python ignores or `dlibos` catches, the program must find as a shell would hand it over.
     for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    try:
-        os.execvp(program[0], program)  # noqa: S606 - to run the user's own program is what the command is for
-    except FileNotFoundError:
-        notice(f"exec: {program[0]!r} is not found; install it, or give its path")
+    name = program[0]
+    # Not execvp alone: it says "permission denied" for a program that is nowhere if one directory cannot be searched.
+    if shutil.which(name) is None and not ("/" in name and Path(name).exists()):
+        notice(f"exec: {name!r} is not found; install it, or give its path")
         return NOT_FOUND
+    try:
+        os.execvp(name, program)  # noqa: S606 - to run the user's own program is what the command is for
     except OSError as error:
-        notice(f"exec: {program[0]!r} cannot be run: {error.strerror}")
+        notice(f"exec: {name!r} cannot be run: {error.strerror}")
         return NOT_EXECUTABLE
