@@ -230,9 +230,9 @@ class Agent:
     async def _build_app(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
         kind = registry.find(self.tile.app.kind)
         self._sockets = Sockets(buffers.AppMemory(own), peers["stack"], self._views)
-        application = kind.start(self.tile.app.root, _Timers(self._network.flush))
-        self._sockets.listen(self.tile.app.port or kind.port, application.accept)
         app = App(self._sockets, self._queues, self._network.flush)
+        application = kind.start(self.tile.app.root, _Timers(app.flush))
+        self._sockets.listen(self.tile.app.port or kind.port, application.accept)
         self._collector.watch_app(app, application.statistics)
         return app
 

@@ -76,6 +76,7 @@ def test_an_application_that_does_not_read_closes_the_window_and_bounds_what_is_
     assert visitor.flow.connection.unacknowledged >= 4_000_000 - 1_100_000
     assert world.chip.drivers[0].memory.in_use < 1000
     server.handlers[0].connection.resume()
+    world.chip.apps[0].flush()
     world.pass_time(30, step=0.1)
     assert len(visitor.data) == 4_000_000
 

@@ -109,6 +109,7 @@ def test_paused_data_waits_and_the_end_comes_after_it() -> None:
     world.act(visitor, "shutdown")
     assert app.calls == []
     app.link.resume()
+    world.chip.apps[0].flush()
     world.run()
     assert app.data == b"onetwo"
     assert app.calls == ["received", "received", "eof"]

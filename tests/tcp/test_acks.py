@@ -105,3 +105,23 @@ def test_unused_congestion_window_does_not_grow() -> None:
         d.write(100).expect("PA", length=100)
         d.send("A")
     assert d.connection.congestion.cwnd == IW
+
+
+def test_recovery_restarts_the_timer_and_deflates_the_window_by_what_was_acknowledged() -> None:
+    d = bulk(10)
+    d.wait(100_000)
+    for _ in range(3):
+        d.send("A", ack=0)
+    assert d.connection.retransmit_at == d.now + d.connection.rto.rto
+    # Half the flight, and three segments that have left the network.
+    assert d.connection.congestion.cwnd == 8 * MSS
+    d.send("A", ack=2 * MSS)
+    assert d.connection.congestion.cwnd == 7 * MSS
+
+
+def test_round_trip_time_is_measured_on_answers() -> None:
+    d = established().wait(100)
+    for _ in range(2):
+        d.write(100).expect("PA", length=100)
+        d.wait(80_000).send("A")
+    assert d.connection.rto.srtt == 80_000 * (1 - (7 / 8) ** 2)

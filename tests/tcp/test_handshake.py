@@ -101,6 +101,7 @@ def test_lost_syn_ack_is_sent_again() -> None:
     assert d.expire() == 1_000_000
     d.expect("SA", seq=-1, ack=0)
     d.send("A").happened((event.ESTABLISHED, None))
+    assert d.connection.retries == 0
     # RFC 6298 section 5.7 and RFC 5681 section 3.1.
     assert d.connection.rto.rto == 3_000_000
     assert d.connection.congestion.cwnd == MSS

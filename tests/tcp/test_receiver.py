@@ -191,3 +191,14 @@ def test_half_closed_side_still_receives(builder: type[Dialogue]) -> None:
 def test_segment_without_ack_is_dropped() -> None:
     d = established().send(".", data=b"x").released(b"x").expect_nothing()
     assert drops(d, Drop.NO_ACK) == 1
+
+
+def test_held_span_that_overlaps_an_earlier_one_is_kept_for_its_tail() -> None:
+    d = established().send("A", seq=2, data=b"cdef").send("A", seq=3, data=b"defg").released()
+    d.send("A", seq=0, data=b"ab").happened((event.DATA, b"ab"), (event.DATA, b"cdef"), (event.DATA, b"g"))
+
+
+def test_held_bytes_are_bounded_even_when_they_overlap() -> None:
+    d = established(TcpConfig(receive_buffer=10, mss=MSS)).send("A", seq=5, data=b"fghij")
+    d.send("A", seq=4, data=b"efghij").released(b"efghij")
+    assert drops(d, Drop.HELD_FULL) == 1

@@ -109,3 +109,11 @@ def test_window_that_shrinks_under_data_in_flight_is_probed() -> None:
     d.expect("A", seq=0, length=1)
     d.send("A", ack=MSS, window=WINDOW)
     d.expect("A", seq=MSS, length=MSS)
+
+
+def test_probe_of_the_last_byte_ends_probing() -> None:
+    d = established(window=0).write(1)
+    d.expire()
+    d.expect("A", seq=0, length=1)
+    d.send("A", ack=1, window=0).happened((event.ACKED, 1))
+    assert d.connection.deadline == NEVER

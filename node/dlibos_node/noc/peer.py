@@ -51,6 +51,13 @@ class Peer:
         """Queue one message; roles on their hot path append to `waiting` with headers they keep."""
         self.waiting[queue] += (self.header(tag, queue, len(payload)), *payload)
 
+    def post_all(self, queue: int, tag: int, words: list[int], group: int) -> None:
+        """Queue `words` as messages as full as possible, never cutting a group of `group` words; empty the list."""
+        step = message.MAX_WORDS // group * group
+        for start in range(0, len(words), step):
+            self.post(queue, tag, *words[start : start + step])
+        words.clear()
+
     def connected(self, credit: list[int]) -> None:
         """Start afresh with the credits the peer granted in its hello; what waited for an earlier link is void."""
         self.up = True

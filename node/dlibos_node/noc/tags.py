@@ -7,18 +7,19 @@
     stack   driver  RELEASE     2      release words of RX buffers (1 each, at most 126)
     app     stack   LISTEN      1      port, backlog (0: the stack's default)
     app     stack   SEND        1      connection, then descriptors in APP (2 each, at most 62)
-    app     stack   RECV_DONE   1      connection, bytes consumed
+    app     stack   RECV_DONE   1      pairs of connection and bytes consumed (at most 63)
     app     stack   CLOSE       1      connection (FIN after what was sent)
     app     stack   ABORT       1      connection (RST)
     stack   app     LISTENING   0      port, 0 or the errno that says why not
     stack   app     CONNECTED   0      connection, peer address << 32 | peer port << 16 | local port
     stack   app     RECV        0      connection, descriptor in RX (2)
-    stack   app     SENT        0      connection, bytes the peer newly acknowledged
+    stack   app     SENT        0      pairs of connection and bytes the peer newly acknowledged (at most 63)
     stack   app     PEER_CLOSED 0      connection (FIN)
     stack   app     DEAD        0      connection, reason (tcp.connection close reasons)
 
-One queue carries everything whose order matters between two roles: SENT must not overtake CONNECTED, CLOSE must not
-overtake SEND. Releases and completions of buffers have a queue of their own, so that a full command queue can never
+One queue carries everything whose order matters between two roles: RECV must not overtake CONNECTED, CLOSE must not
+overtake SEND. RECV_DONE and SENT only count, so a tile gathers them while it works through a frame and sends them
+behind everything else; they may name a connection that has ended meanwhile. Releases and completions of buffers have a queue of their own, so that a full command queue can never
 keep a buffer from coming back.
 """
 

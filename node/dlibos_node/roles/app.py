@@ -31,6 +31,11 @@ class App:
         """Let the application act on what happened."""
         self.dispatch.run(0)
         self.sockets.offer_room()
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the application did, here or in a timer."""
+        self.sockets.flush()
         self._flush()
 
     def changed(self, peer: Peer) -> None:
@@ -39,7 +44,7 @@ class App:
             self.sockets.attach(peer)
         else:
             self.sockets.detach(peer.number)
-        self._flush()
+        self.flush()
 
     def close(self) -> None:
         """Nothing outlives the process."""

@@ -31,38 +31,52 @@ class Drop(enum.Enum):
     CLOSED = "connection_gone"  # a command that crossed the connection's end: harmless
 
 
+class _Application:
+    """An application tile as the stack sees it."""
+
+    __slots__ = ("events", "peer", "recv", "sent")
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.events = peer.waiting[tags.EVENTS]
+        self.recv = peer.header(tags.RECV, tags.EVENTS, 3)
+        self.sent: list[int] = []  # pairs for SENT, gathered over a frame
+
+
 class AppEvents:
     """`stack.Events`: what happens to a flow, as messages to the application tile it belongs to."""
 
-    def __init__(self, apps: dict[int, Peer]) -> None:
-        self._apps = apps
+    def __init__(self, peers: dict[int, Peer]) -> None:
+        self._apps = {number: _Application(peer) for number, peer in peers.items()}
 
     def connected(self, flow: Flow) -> None:
         """CONNECTED."""
         head = flow.header
         ends = head.peer << 32 | head.peer_port << 16 | head.local_port
-        self._apps[flow.app].post(tags.EVENTS, tags.CONNECTED, flow.handle, ends)
+        self._apps[flow.app].peer.post(tags.EVENTS, tags.CONNECTED, flow.handle, ends)
 
     def received(self, flow: Flow, span: Span) -> None:
         """RECV, naming the payload where the driver tile put it."""
-        peer = self._apps[flow.app]
-        place = span.offset << 32 | span.length
-        peer.waiting[tags.EVENTS] += (
-            peer.header(tags.RECV, tags.EVENTS, 3), flow.handle, place, span.lease & HIGH32
-        )  # fmt: skip
+        app = self._apps[flow.app]
+        app.events += (app.recv, flow.handle, span.offset << 32 | span.length, span.lease & HIGH32)
 
     def sent(self, flow: Flow, count: int) -> None:
-        """SENT."""
-        peer = self._apps[flow.app]
-        peer.waiting[tags.EVENTS] += (peer.header(tags.SENT, tags.EVENTS, 2), flow.handle, count)
+        """SENT, when the frame is done."""
+        self._apps[flow.app].sent += (flow.handle, count)
 
     def peer_closed(self, flow: Flow) -> None:
         """PEER_CLOSED."""
-        self._apps[flow.app].post(tags.EVENTS, tags.PEER_CLOSED, flow.handle)
+        self._apps[flow.app].peer.post(tags.EVENTS, tags.PEER_CLOSED, flow.handle)
 
     def dead(self, flow: Flow, reason: int) -> None:
         """DEAD."""
-        self._apps[flow.app].post(tags.EVENTS, tags.DEAD, flow.handle, reason)
+        self._apps[flow.app].peer.post(tags.EVENTS, tags.DEAD, flow.handle, reason)
+
+    def flush(self) -> None:
+        """Post what was gathered."""
+        for app in self._apps.values():
+            if app.sent:
+                app.peer.post_all(tags.EVENTS, tags.SENT, app.sent, 2)
 
 
 class Stack:
@@ -84,7 +98,8 @@ class Stack:
     ) -> None:
         self.drops: Counter[Drop] = Counter()
         self.port = port
-        self.host = Host(interface, port, AppEvents(apps), config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
+        self._events = AppEvents(apps)
+        self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
         self._apps = apps
         self._views = views
         self._clock = clock
@@ -110,6 +125,7 @@ class Stack:
         self._finish()
 
     def _finish(self) -> None:
+        self._events.flush()
         self.port.flush_releases()
         self._arm()
         self._flush()
@@ -157,9 +173,10 @@ class Stack:
                 self.host.flows.send(flow, Span(lease & HIGH32, place >> 32, place & LOW32), now)
 
     def _recv_done(self, source: int, payload: list[int], now: int) -> None:
-        flow = self._flow(source, payload[0])
-        if flow is not None:
-            self.host.flows.consumed(flow, payload[1], now)
+        for i in range(0, len(payload) - 1, 2):
+            flow = self._flow(source, payload[i])
+            if flow is not None:
+                self.host.flows.consumed(flow, payload[i + 1], now)
 
     def _close(self, source: int, payload: list[int], now: int) -> None:
         flow = self._flow(source, payload[0])

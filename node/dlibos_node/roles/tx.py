@@ -12,7 +12,7 @@ from typing import Final
 from dlibos_node.memory import descriptor
 from dlibos_node.memory.buffers import Buffers
 from dlibos_node.memory.partition import Partition
-from dlibos_node.noc import message, tags
+from dlibos_node.noc import tags
 from dlibos_node.noc.peer import Peer
 from dlibos_node.tcp.span import Span
 
@@ -115,8 +115,5 @@ class TxPort:
     def flush_releases(self) -> None:
         """Give the collected RX buffers back, as many in one message as it holds."""
         for way in self._ways.values():
-            releases = way.releases
-            for start in range(0, len(releases), message.MAX_WORDS):
-                part = releases[start : start + message.MAX_WORDS]
-                way.peer.post(tags.RELEASES, tags.RELEASE, *part)
-            releases.clear()
+            if way.releases:
+                way.peer.post_all(tags.RELEASES, tags.RELEASE, way.releases, 1)

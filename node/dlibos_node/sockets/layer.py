@@ -39,6 +39,7 @@ class Sockets:
         self._stacks = stacks
         self._views = views
         self._sockets: dict[int, Socket] = {}
+        self._consumed: dict[int, list[int]] = {number: [] for number in stacks}
         self._refused: list[Socket] = []
         self._accept: Accept | None = None
         self._port = 0
@@ -77,7 +78,7 @@ class Sockets:
         """CONNECTED."""
         handle, ends = payload[0], payload[1]
         stack = self._stacks[source]
-        socket = Socket(handle, (ipv4.text(ends >> 32), ends >> 16 & 0xFFFF), stack, self.memory, self._refused)
+        socket = Socket(handle, (ipv4.text(ends >> 32), ends >> 16 & 0xFFFF), stack, self.memory, self._consumed[source], self._refused)
         if self._accept is None:
             stack.post(tags.COMMANDS, tags.ABORT, handle)
             return
@@ -109,12 +110,13 @@ class Sockets:
 
     def on_sent(self, source: int, payload: list[int], _now: int) -> None:
         """SENT."""
-        socket = self._sockets.get(source << 32 | payload[0])
-        if socket is None:
-            self.drops[Drop.CLOSED] += 1
-            return
-        socket.acknowledge_(payload[1])
-        self._call(socket, socket.handler.sent)
+        for i in range(0, len(payload) - 1, 2):
+            socket = self._sockets.get(source << 32 | payload[i])
+            if socket is None:
+                self.drops[Drop.CLOSED] += 1
+            else:
+                socket.acknowledge_(payload[i + 1])
+                self._call(socket, socket.handler.sent)
 
     def on_peer_closed(self, source: int, payload: list[int], _now: int) -> None:
         """PEER_CLOSED."""
@@ -130,6 +132,12 @@ class Sockets:
             self._end(key, socket, reset=payload[1] != 0)
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Post what was gathered since the last call."""
+        for number, consumed in self._consumed.items():
+            if consumed:
+                self._stacks[number].post_all(tags.COMMANDS, tags.RECV_DONE, consumed, 2)
 
     def offer_room(self) -> None:
         """Call `sent` where a send was refused, once there is room again."""

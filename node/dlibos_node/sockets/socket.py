@@ -15,6 +15,7 @@ class Socket:
     """Implements `api.Connection`; the layer calls the methods whose names end in an underscore."""
 
     __slots__ = (
+        "_consumed",
         "_flying",
         "_held",
         "_memory",
@@ -34,13 +35,14 @@ class Socket:
     handler: Handler
 
     def __init__(
-        self, handle: int, peer: tuple[str, int], stack: Peer, memory: AppMemory, refused: list[Socket]
+        self, handle: int, peer: tuple[str, int], stack: Peer, memory: AppMemory, consumed: list[int], refused: list[Socket]
     ) -> None:
         self.handle = handle
         self.peer = peer
         self.unacknowledged = 0
         self._refused = refused  # who found no room: the layer calls `sent` when there is some
         self._stack = stack
+        self._consumed = consumed  # pairs for RECV_DONE, gathered over a frame
         self._memory = memory
         self._send_header = stack.header(tags.SEND, tags.COMMANDS, 3)
         self._flying: deque[tuple[Buffers, int, int]] = deque()  # pool, slot, bytes not yet acknowledged
@@ -160,7 +162,7 @@ class Socket:
         size = len(data)
         self.handler.received(data)
         data.release()
-        self._stack.post(tags.COMMANDS, tags.RECV_DONE, self.handle, size)
+        self._consumed += (self.handle, size)
 
     def _post(self, pool: Buffers, slot: int, size: int) -> None:
         lease = pool.lend(slot, self._stack.number)

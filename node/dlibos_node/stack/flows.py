@@ -198,9 +198,10 @@ class Flows:
             conn.outbox.clear()
         if conn.events:
             self._report(flow)
-        if conn.deadline < flow.armed:
-            flow.armed = conn.deadline
-            heapq.heappush(self._heap, (conn.deadline, flow.handle))
+        deadline = conn.deadline
+        if deadline < flow.armed:
+            flow.armed = deadline
+            heapq.heappush(self._heap, (deadline, flow.handle))
 
     def _transmit(self, flow: Flow, segments: list[Segment]) -> None:
         port, route, pack = self._port, flow.route, flow.header.pack

@@ -31,6 +31,9 @@ def on_ack(t: Tcb, seq: int, ack: int, window: int, empty: bool, now: int) -> bo
         duplicate(t, now)
     if t.persist_at != NEVER:
         t.retries = 0
+        if t.unsent == 0:
+            # The last byte was the probe.
+            t.persist_at = NEVER
     # RFC 9293 section 3.10.7.4, fifth: an old segment must not bring an old window.
     if new >= 0 and (seqnum.lt(t.snd_wl1, seq) or (t.snd_wl1 == seq and seqnum.le(t.snd_wl2, ack))):
         t.snd_wnd = window

@@ -63,9 +63,6 @@ def on_probe(t: Tcb, now: int) -> None:
     if t.retries > t.config.retries:
         t.finish(event.TIMEOUT)
         return
-    t.persist_at = NEVER
-    if t.unsent == 0:
-        return
     if t.snd_wnd > 0:
         emit(t, min(t.unsent, t.snd_wnd, t.snd_mss), now)
         return
