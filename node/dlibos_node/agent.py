@@ -82,7 +82,7 @@ class Agent:
             await self._leave()
 
     async def _join(self) -> None:
-        self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
+        _, self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
         own = self._own_partition()
         if own is not None:
             self._handover = Handover(self.tile.memory, [own])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,12 +21,12 @@ from dlibos_node.roles.stack import Stack
 Sample = tuple[tuple[str, ...], float]
 
 
-def serve(collector: Collector, host: str, port: int) -> int:
-    """Serve `collector` over HTTP in a thread of its own; return the port (a free one for 0)."""
+def serve(collector: Collector, host: str, port: int) -> tuple[WSGIServer, int]:
+    """Serve `collector` over HTTP in a daemon thread; return the server and its port (a free one for 0)."""
     registry = CollectorRegistry()
     registry.register(collector)
     server, _ = start_http_server(port, host, registry)
-    return int(server.server_port)
+    return server, int(server.server_port)
 
 
 class TileCollector(Collector):

@@ -1,0 +1,80 @@
+"""The metrics of a chip that has served: they are there, they add up, and the reference lists them all."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+from dlibos_node.apps.web.server import WebServer
+from dlibos_node.metrics import TileCollector, serve
+from prometheus_client.core import Metric
+
+from tests.support.chip import ManualClock
+from tests.support.world import World
+
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+
+
+@pytest.fixture(scope="module")
+def families() -> dict[str, dict[str, Metric]]:
+    """Families by role and name after ten requests."""
+    server = WebServer(None, ManualClock())
+    world = World(server.accept)
+    visitor = world.connect()
+    for _ in range(10):
+        world.send(visitor, b"GET / HTTP/1.1\r\nHost: mesh\r\n\r\n")
+    found: dict[str, dict[str, Metric]] = {}
+    for tile, role in zip(world.chip.tiles, ("driver", "stack", "app"), strict=True):
+        collector = TileCollector(tile.number, role, tile.queues, tile.peers)
+        if role == "driver":
+            collector.watch_driver(world.chip.drivers[0])
+        elif role == "stack":
+            collector.watch_stack(world.chip.stacks[0])
+        else:
+            collector.watch_app(world.chip.apps[0], server.statistics)
+        found[role] = {family.name: family for family in collector.collect()}
+    return found
+
+
+def total(family: Metric, **labels: str) -> float:
+    return sum(s.value for s in family.samples if all(s.labels[name] == value for name, value in labels.items()))
+
+
+def test_requests_are_counted_on_their_way(families: dict[str, dict[str, Metric]]) -> None:
+    assert total(families["app"]["dlibos_requests"]) == 10
+    assert total(families["app"]["dlibos_responses"], status="2xx") == 10
+    assert total(families["stack"]["dlibos_connections"]) == 1
+    assert total(families["driver"]["dlibos_nic_frames"], direction="in") >= 12  # handshake, requests
+    assert total(families["stack"]["dlibos_noc_messages_received"], source="0") >= 12
+    assert total(families["app"]["dlibos_noc_messages_received"], source="1") >= 20
+
+
+def test_every_sample_names_its_tile_and_role(families: dict[str, dict[str, Metric]]) -> None:
+    for number, (role, metrics) in enumerate(families.items()):
+        for family in metrics.values():
+            assert family.documentation.endswith(".")
+            for sample in family.samples:
+                assert (sample.labels["tile"], sample.labels["role"]) == (str(number), role)
+
+
+def test_the_reference_lists_exactly_what_there_is(families: dict[str, dict[str, Metric]]) -> None:
+    real = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for metrics in families.values()
+        for family in metrics.values()
+    }
+    assert set(re.findall(r"^\| `(dlibos_\w+)`", REFERENCE.read_text(), re.MULTILINE)) == real
+
+
+def test_metrics_are_served_over_http() -> None:
+    world = World(WebServer(None, ManualClock()).accept)
+    tile = world.chip.tiles[0]
+    server, port = serve(TileCollector(0, "driver", tile.queues, tile.peers), "127.0.0.1", 0)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b"dlibos_noc_links_up" in answer.read()
+    finally:
+        server.shutdown()
+        server.server_close()
