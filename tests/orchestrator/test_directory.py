@@ -11,13 +11,23 @@ from dlibos_orchestrator.runtime import directory
 from dlibos_orchestrator.runtime.directory import MeshDirectory, base_directory, locked, make_base, mesh_directory
 
 
-def test_where_meshes_live(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_meshes_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DLIBOS_RUNTIME_DIR", "/d")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert base_directory() == Path("/d")
     monkeypatch.delenv("DLIBOS_RUNTIME_DIR")
-    assert base_directory() == Path("/run/user/7/dlibos")
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert base_directory() == tmp_path / "dlibos"
+    for useless in ("/no/such", None):
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        if useless:
+            monkeypatch.setenv("XDG_RUNTIME_DIR", useless)
+        assert base_directory().name == f"dlibos-{os.getuid()}"
+
+
+def test_the_session_directory_of_another_user_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DLIBOS_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     assert base_directory().name == f"dlibos-{os.getuid()}"
 
 

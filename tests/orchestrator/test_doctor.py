@@ -45,6 +45,16 @@ def test_no_tap_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.tap() == doctor.Check("TAP device", doctor.WARN, "why: only --nic user works", "modprobe tun")
 
 
+def test_a_runtime_directory_that_cannot_be_used(runtime_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.runtime_directory().state == doctor.OK
+    runtime_directory.chmod(0o777)
+    assert "only you can write" in doctor.runtime_directory().detail
+    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(runtime_directory / ("x" * 90)))
+    check = doctor.runtime_directory()
+    assert check.state == doctor.FAIL
+    assert "too long for unix sockets" in check.detail
+
+
 def test_a_directory_without_processes_is_left_over(runtime_directory: Path) -> None:
     assert doctor.left_over_meshes().state == doctor.OK
     (runtime_directory / "gone").mkdir()

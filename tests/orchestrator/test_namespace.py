@@ -88,3 +88,14 @@ def test_why_there_is_no_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     found = namespace.can_have_tap()
     assert found.reason == "no network namespace: Operation not permitted"
     assert "user.max_user_namespaces" in found.fix
+
+
+def test_a_trial_that_falls_over_is_no_yes(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def fall_over() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(namespace, "enter_fresh", fall_over)
+    found = namespace.can_have_tap()
+    assert not found
+    assert found.reason == "the trial ended without a word"
+    capfd.readouterr()

@@ -16,7 +16,7 @@ from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.errors import OrchestratorError
 from dlibos_orchestrator.output import paint, print_json
 from dlibos_orchestrator.runtime import namespace, processes
-from dlibos_orchestrator.runtime.directory import base_directory, mesh_directory
+from dlibos_orchestrator.runtime.directory import base_directory, make_base, mesh_directory
 
 NAME: Final = "doctor"
 OK: Final = "ok"
@@ -101,11 +101,11 @@ def distribution(name: str, module: str) -> Check:
 
 def runtime_directory() -> Check:
     """Look whether the meshes' directory can be used, paths and all."""
-    base = base_directory()
     try:
+        base = make_base()
         mesh_directory("a" * 32).check_length()
     except OrchestratorError as error:
-        return Check("runtime directory", WARN, str(error), "export DLIBOS_RUNTIME_DIR=/tmp/dlibos")
+        return Check("runtime directory", FAIL, str(error), 'export DLIBOS_RUNTIME_DIR="$(mktemp -d)"')
     return Check("runtime directory", OK, str(base))
 
 

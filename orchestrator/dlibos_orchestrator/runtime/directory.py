@@ -83,9 +83,17 @@ def base_directory() -> Path:
     """Return the directory of all meshes of this user."""
     if own := os.environ.get("DLIBOS_RUNTIME_DIR"):
         return Path(own).absolute()
-    if session := os.environ.get("XDG_RUNTIME_DIR"):
+    if (session := os.environ.get("XDG_RUNTIME_DIR")) and _is_ours(Path(session)):
         return Path(session).absolute() / "dlibos"
     return Path("/tmp") / f"dlibos-{os.getuid()}"  # noqa: S108 - owner and mode are checked before use
+
+
+def _is_ours(session: Path) -> bool:
+    """After `su` or `sudo` the variable may still name another user's directory."""
+    try:
+        return session.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def mesh_directory(name: str) -> MeshDirectory:

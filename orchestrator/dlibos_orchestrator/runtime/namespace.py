@@ -68,16 +68,17 @@ def can_have_tap() -> Availability:
         _probe(writer)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        reason, _, fix = pipe.read().partition("\n")
+        said = pipe.read()
     os.waitpid(pid, 0)
-    return Availability(not reason, reason, fix)
+    reason, _, fix = (said or "the trial ended without a word\nrun `dlibos doctor` again").partition("\n")
+    return Availability(ok=True) if reason == "ok" else Availability(False, reason, fix)
 
 
 def _probe(writer: int) -> None:
-    """Runs in the child and never returns; writes the reason and the fix, or nothing when all is well."""
+    """Runs in the child and never returns; writes "ok", or the reason and the fix."""
     try:
         reason, fix = why_no_tap()
-        os.write(writer, f"{reason}\n{fix}".encode() if reason else b"")
+        os.write(writer, f"{reason or 'ok'}\n{fix}".encode())
     finally:
         os._exit(0)
 
