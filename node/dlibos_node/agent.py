@@ -211,11 +211,12 @@ class Agent:
     async def _build_stack(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
         nic = self.mesh.nic
         address = config.interface_address(nic.address, "nic.address")
+        stacks = sum(entry.role == mesh_pb2.ROLE_STACK for entry in self.mesh.tiles)
         interface = Interface(config.mac_address(nic.mac, "nic.mac"), int(address.ip), nic.mtu)
         stack = Stack(
             interface,
             TcpConfig(mss=nic.mtu - 40),
-            tx.TxPort(own),
+            tx.TxPort(own, share=0.5 / stacks),
             self._queues,
             peers["app"],
             self._views,

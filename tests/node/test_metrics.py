@@ -7,10 +7,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from dlibos_node.apps.web.server import WebServer
-from dlibos_node.metrics import TileCollector, serve
 from prometheus_client.core import Metric
 
+from dlibos_node.apps.web.server import WebServer
+from dlibos_node.metrics import TileCollector, serve
 from tests.support.chip import ManualClock
 from tests.support.world import World
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from dlibos_node.stack.ports import Drop
 from dlibos_node.tcp import event
 from tests.support.applications import EchoServer
 from tests.support.world import Visitor, World
@@ -178,3 +179,46 @@ def test_idle_connections_hold_no_buffers() -> None:
     visitors: list[Visitor] = [world.connect() for _ in range(300)]
     assert all(visitor.reason is None for visitor in visitors)
     assert world.chip.leases() == 0
+
+
+def test_buffers_of_a_dead_connection_wait_until_the_application_has_read_them() -> None:
+    """The last bytes and the FIN may come in one segment: the driver must not use their buffer again too early."""
+    server = EchoServer()
+    world = World(server.accept)
+    visitor = world.connect()
+    handler = server.handlers[0]
+    handler.connection.close()
+    world.run()
+    handler.connection.pause()
+    world.send(visitor, b"last words")
+    world.act(visitor, "shutdown")
+    assert visitor.reason == event.NORMAL
+    assert len(world.chip.stacks[0].host.flows) == 0
+    assert handler.ended == [False]  # dead while paused: what was held is given up, and only now released
+    world.chip.apps[0].flush()
+    world.run()
+    assert world.chip.leases() == 0
+
+
+def test_readers_are_served_while_others_pin_the_receive_buffers() -> None:
+    server = EchoServer()
+    world = World(server.accept)
+    hoarders = [world.connect() for _ in range(40)]
+    for handler in server.handlers:
+        handler.connection.pause()
+    for hoarder in hoarders:
+        for _ in range(200):
+            world.send(hoarder, b"h" * 1000)
+    world.pass_time(1)
+    small = world.chip.drivers[0].memory.small
+    assert small.free > small.count // 4
+    assert world.chip.stacks[0].host.drops[Drop.MEMORY] > 0
+    visitor = world.connect()
+    for _ in range(20):
+        world.send(visitor, b"r" * 1000)
+    assert len(visitor.data) == 20_000
+    for handler in server.handlers:
+        handler.connection.resume()
+    world.chip.apps[0].flush()
+    world.pass_time(60, step=0.1)
+    assert all(len(hoarder.data) == 200_000 for hoarder in hoarders)

@@ -19,8 +19,9 @@
 
 One queue carries everything whose order matters between two roles: RECV must not overtake CONNECTED, CLOSE must not
 overtake SEND. RECV_DONE and SENT only count, so a tile gathers them while it works through a frame and sends them
-behind everything else; they may name a connection that has ended meanwhile. Releases and completions of buffers have a queue of their own, so that a full command queue can never
-keep a buffer from coming back.
+behind everything else; they may name a connection that has ended meanwhile. RECV_DONE comes for every byte of RECV,
+after DEAD too: only then is its buffer free. Releases and completions of buffers have a queue of their own, so that a
+full command queue can never keep a buffer from coming back.
 """
 
 from __future__ import annotations

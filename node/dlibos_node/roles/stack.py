@@ -139,6 +139,7 @@ class Stack:
         elif offset + length > len(view):
             self.drops[Drop.BOUNDS] += 1
         else:
+            self.port.held(source, offset)
             word, verified, answer = lease & HIGH32 | offset, lease & tags.RX_CHECKSUM_OK, not lease & tags.RX_COPY
             self.host.receive(Frame(view, offset, length, word, bool(verified), answer, source), now)
 

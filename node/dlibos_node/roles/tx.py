@@ -14,19 +14,22 @@ from dlibos_node.memory.buffers import Buffers
 from dlibos_node.memory.partition import Partition
 from dlibos_node.noc import tags
 from dlibos_node.noc.peer import Peer
+from dlibos_node.roles import rx
 from dlibos_node.tcp.span import Span
 
 HEADER_SIZE: Final = 128  # Ethernet 14, IPv4 up to 60, TCP up to 60 do not all come at once
 HEADER_COUNT: Final = 8192
 FRAME_SIZE: Final = 2048  # whole frames the stack makes itself: ICMP echo
 FRAME_COUNT: Final = 256
+_LARGE_AT: Final = rx.SMALL * rx.SMALL_COUNT  # where a driver's large receive buffers begin
+
 SIZE: Final = HEADER_SIZE * HEADER_COUNT + FRAME_SIZE * FRAME_COUNT
 
 
 class _Way:
     """One driver tile: what it was told to send and has not reported done, and what could not be told yet."""
 
-    __slots__ = ("backlog", "flying", "header", "peer", "releases", "sending")
+    __slots__ = ("backlog", "flying", "header", "large", "peer", "releases", "sending", "small")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -35,12 +38,16 @@ class _Way:
         self.flying: deque[tuple[Buffers, int]] = deque()
         self.backlog: deque[tuple[bytes, Sequence[Span], int]] = deque()
         self.releases: list[int] = []
+        self.small = 0  # small and large RX buffers of this driver that the stack holds
+        self.large = 0
 
 
 class TxPort:
-    """`stack.Port` over the NoC."""
+    """`stack.Port` over the NoC. `share` of a driver's receive buffers is what this stack may hold without worry."""
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, share: float = 0.5) -> None:
+        self._most_small = int(rx.SMALL_COUNT * share)
+        self._most_large = int(rx.LARGE_COUNT * share)
         self.unroutable = 0  # frames and releases for a driver tile that is not there
         self._view = partition.view
         self._headers = Buffers(partition.number, 0, HEADER_SIZE, HEADER_COUNT)
@@ -75,13 +82,30 @@ class TxPort:
         elif way.backlog or not self._post(way, header, spans, gso_size):
             way.backlog.append((header, spans, gso_size))
 
+    def held(self, source: int, offset: int) -> None:
+        """Note that a frame at `offset` of a driver's RX partition is the stack's to release."""
+        way = self._ways.get(source)
+        if way is not None and offset < _LARGE_AT:
+            way.small += 1
+        elif way is not None:
+            way.large += 1
+
     def release(self, lease: int) -> None:
         """Note a buffer of the driver that owns it; `flush_releases` sends them."""
         way = self._ways.get(descriptor.owner(lease >> 48))
         if way is None:
             self.unroutable += 1
+            return
+        way.releases.append(lease)
+        if lease & descriptor.LOW32 < _LARGE_AT:
+            way.small -= 1
         else:
-            way.releases.append(lease)
+            way.large -= 1
+
+    def short(self, route: int) -> bool:
+        """Whether this stack holds its share of a driver's receive buffers."""
+        way = self._ways.get(route)
+        return way is not None and (way.small > self._most_small or way.large > self._most_large)
 
     # --- inside -------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,8 @@ class Sockets:
         """CONNECTED."""
         handle, ends = payload[0], payload[1]
         stack = self._stacks[source]
-        socket = Socket(handle, (ipv4.text(ends >> 32), ends >> 16 & 0xFFFF), stack, self.memory, self._consumed[source], self._refused)
+        peer = ipv4.text(ends >> 32), ends >> 16 & 0xFFFF
+        socket = Socket(handle, peer, stack, self.memory, self._consumed[source], self._refused)
         if self._accept is None:
             stack.post(tags.COMMANDS, tags.ABORT, handle)
             return
@@ -98,6 +99,7 @@ class Sockets:
         offset, length = place >> 32, place & LOW32
         if socket is None:
             self.drops[Drop.CLOSED] += 1
+            self._consumed[source] += (handle, length)
         elif view is None or owner(lease >> 48) == source:
             self.drops[Drop.PARTITION] += 1
         elif offset + length > len(view):

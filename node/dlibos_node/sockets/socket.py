@@ -35,7 +35,13 @@ class Socket:
     handler: Handler
 
     def __init__(
-        self, handle: int, peer: tuple[str, int], stack: Peer, memory: AppMemory, consumed: list[int], refused: list[Socket]
+        self,
+        handle: int,
+        peer: tuple[str, int],
+        stack: Peer,
+        memory: AppMemory,
+        consumed: list[int],
+        refused: list[Socket],
     ) -> None:
         self.handle = handle
         self.peer = peer
@@ -152,6 +158,8 @@ class Socket:
         for pool, slot, _ in self._flying:
             pool.put(slot)
         self._flying.clear()
+        for data in self._held:
+            self._consumed += (self.handle, len(data))
         self._held.clear()
         self.unacknowledged = 0
         self.commit(0)
@@ -160,9 +168,11 @@ class Socket:
 
     def _deliver(self, data: memoryview) -> None:
         size = len(data)
-        self.handler.received(data)
-        data.release()
-        self._consumed += (self.handle, size)
+        try:
+            self.handler.received(data)
+        finally:
+            data.release()
+            self._consumed += (self.handle, size)
 
     def _post(self, pool: Buffers, slot: int, size: int) -> None:
         lease = pool.lend(slot, self._stack.number)

@@ -60,7 +60,7 @@ class Header:
 class Flow:
     """A connection with its 4-tuple. `key` finds it in the table, `handle` names it to the application tile."""
 
-    __slots__ = ("app", "armed", "conn", "established", "handle", "header", "key", "read", "route", "unread")
+    __slots__ = ("app", "armed", "conn", "dead", "established", "handle", "header", "key", "read", "route", "unread")
 
     def __init__(self, key: int, handle: int, conn: Connection, header: Header, app: int, route: int) -> None:
         self.key = key
@@ -70,9 +70,15 @@ class Flow:
         self.app = app
         self.route = route
         self.established = False
+        self.dead = False  # the connection is over; the application has yet to read the rest
         self.armed = NEVER  # the deadline that stands in the host's heap for this flow
         self.unread: deque[tuple[int, int]] = deque()  # (length, lease) of what the application has not consumed
         self.read = 0  # bytes of unread[0] it has consumed
+
+    @property
+    def holds(self) -> int:
+        """Number of receive buffers that wait for the application, or for a gap to close."""
+        return len(self.unread) + len(self.conn.held)
 
 
 class Arrival:

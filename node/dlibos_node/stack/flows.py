@@ -27,6 +27,8 @@ from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire.tcp import ACK, FIN, NO_OPTIONS, RST, SYN, Options
 
 TIME_WAIT_LIMIT: Final = 16384
+# When receive buffers run short, a connection that holds this many gets no more: whoever reads what it is sent goes on.
+FAIR_SHARE: Final = 8
 
 
 class FlowStatistics:
@@ -104,6 +106,10 @@ class Flows:
         """Take a valid segment of a known connection; its buffer is released here unless its payload is kept."""
         self.statistics.segments_in += 1
         flow.route = route
+        if span is not None and self._port.short(route) and flow.holds >= FAIR_SHARE:
+            self._drops[Drop.MEMORY] += 1
+            self._port.release(lease)
+            return
         flow.conn.on_segment(seq, ack, flags, window, options, span, now)
         if span is None:
             self._port.release(lease)
@@ -143,6 +149,9 @@ class Flows:
             left -= length
             self._port.release(lease)
         flow.read = left if unread else 0
+        if flow.dead:
+            self._bury(flow)
+            return
         flow.conn.consume(count, now)
         if flow.conn.outbox:
             self._service(flow, now)
@@ -160,9 +169,12 @@ class Flows:
     def abandon(self, app: int, now: int) -> None:
         """An application tile is gone: its listeners close, its connections are reset."""
         self.listeners.remove(app)
-        for flow in list(self._flows.values()):
-            if flow.app == app:
-                self.abort(flow, now)
+        for flow in [flow for flow in self._handles.values() if flow.app == app]:
+            self.abort(flow, now)
+            for _, lease in flow.unread:
+                self._port.release(lease)
+            flow.unread.clear()
+            self._bury(flow)
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -231,16 +243,20 @@ class Flows:
 
     def _remove(self, flow: Flow, reason: int) -> None:
         self._settle(flow)
-        del self._flows[flow.key], self._handles[flow.handle]
-        for _, lease in flow.unread:
-            self._port.release(lease)
-        flow.unread.clear()
+        del self._flows[flow.key]
+        flow.dead = True
+        self._bury(flow)
         self.statistics.closed += 1
         self.statistics.reset += reason != event.NORMAL
         if flow.established:
             self._upcalls.dead(flow, reason)
         if flow.conn.state == state.TIME_WAIT:
             self._remember(flow.key, TimeWait.of(flow.conn))
+
+    def _bury(self, flow: Flow) -> None:
+        """Forget a dead flow once its application has read what it was told of: the buffers are not free before."""
+        if not flow.unread:
+            self._handles.pop(flow.handle, None)
 
     def _settle(self, flow: Flow) -> None:
         listener = self.listeners.find(flow.key & 0xFFFF)

@@ -27,6 +27,7 @@ class Drop(enum.Enum):
     NO_LISTENER = "no_listener"
     BACKLOG = "backlog_full"
     STRAY = "no_connection"
+    MEMORY = "receive_buffers_short"
     TOO_LONG = "answer_too_long"
 
 
@@ -42,6 +43,9 @@ class Port(Protocol):
 
     def release(self, lease: int) -> None:
         """Give a received frame's buffer back. Called exactly once for each frame the host was given."""
+
+    def short(self, route: int) -> bool:
+        """Whether this host holds so many receive buffers of a driver that others might go without."""
 
 
 class Events(Protocol):
