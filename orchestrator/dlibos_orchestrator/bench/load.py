@@ -24,13 +24,12 @@ class Client(NamedTuple):
         before = _children_cpu()
         text = self._wrk([f"-c{connections}", f"-d{seconds}s", f"http://{address}/"], seconds + PATIENCE)
         spent = _children_cpu() - before
+        if " 0 requests in " in text:
+            raise MeshStateError(f"{server}, {connections} connections: no request was answered in {seconds} s")
         try:
-            result = parse_wrk(text)
+            return parse_wrk(text), spent
         except ValueError as error:
             raise MeshStateError(f"{server}, {connections} connections: {error}") from error
-        if not result.requests:
-            raise MeshStateError(f"{server}, {connections} connections: no request was answered in {seconds} s")
-        return result, spent
 
     def _wrk(self, arguments: Sequence[str], timeout: float) -> str:
         command = [*self.prefix, programs.path_of("wrk"), "-t1", "--latency", *arguments]

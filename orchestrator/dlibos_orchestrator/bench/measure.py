@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dlibos_orchestrator.bench.leg import TileUse
 from dlibos_orchestrator.errors import MeshStateError
-from dlibos_orchestrator.runtime import processes
+from dlibos_orchestrator.runtime import processes, start
+from dlibos_orchestrator.runtime.directory import MeshDirectory
 from dlibos_orchestrator.runtime.observe import TileRow
 
 T = TypeVar("T")
@@ -38,26 +39,30 @@ def parse_noc(text: str) -> NocCounts:
     return NocCounts(sums[MESSAGES], sums[FRAMES], sums[HOPS])
 
 
-def around(rows: Sequence[TileRow], load: Callable[[], T]) -> tuple[T, tuple[TileUse, ...]]:
+def around(directory: MeshDirectory, rows: Sequence[TileRow], load: Callable[[], T]) -> tuple[T, tuple[TileUse, ...]]:
     """Run `load`; return its answer and what each tile did meanwhile. MeshStateError when a tile is gone."""
     # Reading the counters costs a tile CPU time, so the CPU time is read last before and first after.
-    counts = [_counts(row) for row in rows]
+    counts = [_counts(directory, row) for row in rows]
     cpu = [processes.cpu_seconds(row.pid) for row in rows]
     result = load()
     spent = [processes.cpu_seconds(row.pid) - start for row, start in zip(rows, cpu, strict=True)]
-    uses = [_use(row, seconds, before) for row, seconds, before in zip(rows, spent, counts, strict=True)]
+    uses = [_use(directory, row, seconds, before) for row, seconds, before in zip(rows, spent, counts, strict=True)]
     return result, tuple(uses)
 
 
-def _use(row: TileRow, seconds: float, before: NocCounts) -> TileUse:
-    after = _counts(row)
+def _use(directory: MeshDirectory, row: TileRow, seconds: float, before: NocCounts) -> TileUse:
+    after = _counts(directory, row)
     differences = (late - early for early, late in zip(before, after, strict=True))
     return TileUse(row.tile, row.role, seconds, *differences)
 
 
-def _counts(row: TileRow) -> NocCounts:
+def _counts(directory: MeshDirectory, row: TileRow) -> NocCounts:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{row.metrics_port}/metrics", timeout=PATIENCE) as answer:
             return parse_noc(answer.read().decode())
     except OSError as error:
-        raise MeshStateError(f"tile {row.tile} ({row.role}) gives no metrics any more: {error}") from error
+        words = start.last_words(directory.log_file(f"tile-{row.tile}")) or "nothing"
+        raise MeshStateError(
+            f"tile {row.tile} ({row.role}) gives no metrics any more: {getattr(error, 'reason', error)}; "
+            f"its log ended with: {words}; try the same mesh by `dlibos up` and see `dlibos logs`"
+        ) from error

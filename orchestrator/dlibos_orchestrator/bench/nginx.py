@@ -14,11 +14,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from dlibos_orchestrator.bench import programs
 from dlibos_orchestrator.errors import MachineError, StartError
-from dlibos_orchestrator.runtime import processes
 
 ADDRESS: Final = "10.78.0.2"
 CLIENT_ADDRESS: Final = "10.78.0.1"
@@ -30,11 +29,12 @@ START_PATIENCE: Final = 10.0  # seconds
 STOP_PATIENCE: Final = 3.0  # seconds
 POLL: Final = 0.02  # seconds
 
-# No master process in a user namespace: it would set the groups of its worker, which is refused there.
+# No master process: the one worker is then the very process we started, so it cannot outlive it and stays
+# the user who may read the root. What it does for a connection is the same. User root is us, also in a user namespace.
 CONFIG: Final = """\
-master_process {master};
-worker_processes 1;
-{user}pid {folder}/nginx.pid;
+master_process off;
+user root;
+pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{
     worker_connections {connections};
@@ -59,37 +59,20 @@ http {{
 """
 
 
-class Nginx(NamedTuple):
-    """A running nginx, by the process id of its first process."""
-
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """Return the CPU time of nginx so far: of the worker, and of the master process where there is one."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return sum(processes.cpu_seconds(pid) for pid in (self.pid, *map(int, children)))
-
-
-def config(folder: Path, root: Path, *, privileged: bool) -> str:
-    """Return the configuration that serves `root` and keeps its own files in `folder`.
-
-    `privileged`: root in the first user namespace; the worker then stays root, to read a root of mode 0700.
-    """
-    return CONFIG.format(
-        master="on" if privileged else "off",
-        user="user root;\n" if privileged else "",
-        folder=folder,
-        root=root,
-        connections=MAX_CONNECTIONS + 64,
-    )
+def config(folder: Path, root: Path) -> str:
+    """Return the configuration that serves `root` and keeps nginx's own files in `folder`."""
+    return CONFIG.format(folder=folder, root=root, connections=MAX_CONNECTIONS + 64)
 
 
 @contextmanager
-def serving(keeper: int, folder: Path, root: Path) -> Iterator[Nginx]:
-    """Run nginx, reachable at ADDRESS from the network namespace of process `keeper`; end it whatever happens."""
+def serving(keeper: int, folder: Path, root: Path) -> Iterator[int]:
+    """Run nginx, reachable at ADDRESS from the network namespace of process `keeper`; end it whatever happens.
+
+    Gives its process id.
+    """
     folder.mkdir()
     file = folder / "nginx.conf"
-    file.write_text(config(folder, root, privileged=not programs.in_user_namespace(keeper)))
+    file.write_text(config(folder, root))
     with (folder / "output.log").open("wb") as output:
         child = subprocess.Popen(
             _command(keeper, file, folder / "error.log"),
@@ -98,7 +81,7 @@ def serving(keeper: int, folder: Path, root: Path) -> Iterator[Nginx]:
     try:
         _await_start(child, folder)
         _join(keeper, child.pid)
-        yield Nginx(child.pid)
+        yield child.pid
     finally:
         _stop(child)
 

@@ -43,14 +43,9 @@ def inside(pid: int, kinds: Sequence[str] = ("net",)) -> list[str]:
     `kinds` as in /proc/PID/ns; the user namespace is added where it is another one, for the privilege to enter.
     """
     other = [f"--{kind}" for kind in kinds if not _same_namespace(pid, kind)]
-    if in_user_namespace(pid):
+    if not _same_namespace(pid, "user"):
         other += ["--user", "--preserve-credentials"]
     return [path_of("nsenter"), f"--target={pid}", *other, "--"] if other else []
-
-
-def in_user_namespace(pid: int) -> bool:
-    """Tell whether process `pid` is in another user namespace than this one."""
-    return not _same_namespace(pid, "user")
 
 
 def first_line(command: Sequence[str]) -> str:

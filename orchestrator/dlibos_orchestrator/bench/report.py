@@ -34,7 +34,8 @@ def heading(setting: Setting, plan: WebPlan) -> str:
         f"{_core(setting)}; dlibos {versions['dlibos']}, Python {versions['python']}, grpcio {versions['grpcio']}",
         f"nginx   {versions['nginx']}, one worker, over a veth pair",
         f"client  {versions['wrk']}, one thread, in the mesh's network namespace for both; page of {PAGE_BYTES} bytes",
-        f"machine {setting.cpus} CPUs, shared by client and servers; {setting.cpu_model}; Linux {versions['kernel']}",
+        f"machine {setting.cpus} CPUs, shared by client and servers; {setting.cpu_model}; Linux {versions['kernel']}; "
+        f"load average {setting.load_average:.1f} before",
         f"rounds  {plan.rounds} of {plan.seconds} s, interleaved; median (min-max); ratios are paired within a round",
     ))  # fmt: skip
 
@@ -45,7 +46,7 @@ def as_json(result: WebResult) -> dict[str, Any]:
     return {
         "benchmark": "web",
         "versions": setting.versions,
-        "machine": {"cpus": setting.cpus, "model": setting.cpu_model},
+        "machine": {"cpus": setting.cpus, "model": setting.cpu_model, "load_average": setting.load_average},
         "mesh": _mesh(setting),
         "page_bytes": PAGE_BYTES,
         "rounds": plan.rounds,

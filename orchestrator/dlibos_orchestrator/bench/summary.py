@@ -32,7 +32,7 @@ class ServerSummary(NamedTuple):
 
 
 class TileCost(NamedTuple):
-    """Medians over the rounds; `mean_batch` is messages per gRPC frame, as this tile receives them."""
+    """Medians over the rounds. `mean_batch`: messages per gRPC frame received; frames that only return credits count."""
 
     tile: int
     role: str

@@ -22,7 +22,7 @@ from dlibos_orchestrator.bench.summary import Comparison, Objective, compare
 from dlibos_orchestrator.errors import MachineError, MeshStateError
 from dlibos_orchestrator.model.options import MeshOptions
 from dlibos_orchestrator.runtime import local, namespace, processes
-from dlibos_orchestrator.runtime.directory import mesh_directory
+from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
 from dlibos_orchestrator.runtime.observe import TileRow, observe
 
 LATENCY_CONNECTIONS: Final = 1  # always measured: nothing can be batched then
@@ -32,8 +32,9 @@ Notice = Callable[[str], None]
 
 
 class WebPlan(NamedTuple):
-    """What to measure. `connections`: counts in rising order; `seconds`: of each leg."""
+    """What to measure. `connections`: counts in rising order; `seconds`: of each leg; `mesh`: width, height."""
 
+    mesh: tuple[int, int] = (6, 6)
     driver: int = 1
     stack: int = 1
     app: int = 1
@@ -51,6 +52,7 @@ class Setting(NamedTuple):
     versions: dict[str, str]
     cpus: int
     cpu_model: str
+    load_average: float  # of the minute before: what else the machine did
 
     @property
     def compiled(self) -> bool:
@@ -78,21 +80,22 @@ class WebResult(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """Both servers and the client, ready."""
+    """Both servers and the client, ready; nginx by its process id."""
 
+    directory: MeshDirectory
     rows: Sequence[TileRow]
-    reference: nginx.Nginx
+    reference: int
     client: load.Client
     addresses: dict[str, str]
 
     def leg(self, number: int, server: str, connections: int, seconds: int) -> Leg:
         """Load one server and measure everyone."""
-        before = self.reference.cpu_seconds()
+        before = processes.cpu_seconds(self.reference)
         (result, client_cpu), tiles = measure.around(
-            self.rows, lambda: self.client.load(server, self.addresses[server], connections, seconds)
+            self.directory, self.rows, lambda: self.client.load(server, self.addresses[server], connections, seconds)
         )
         if server == NGINX:
-            return Leg(number, server, connections, result, self.reference.cpu_seconds() - before, client_cpu)
+            return Leg(number, server, connections, result, processes.cpu_seconds(self.reference) - before, client_cpu)
         return Leg(number, server, connections, result, sum(use.cpu_seconds for use in tiles), client_cpu, tiles)
 
 
@@ -101,17 +104,31 @@ def run(plan: WebPlan, notice: Notice) -> WebResult:
     programs.require_all()
     if not (found := namespace.can_have_tap()):
         raise MachineError(f"bench web needs a kernel TAP device: {found.reason}; {found.fix}")
+    load_average = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="dlibos-bench-") as folder:
         root = Path(folder) / "www"
         page.write(root)
-        options = MeshOptions(
-            name=f"bench-{os.getpid()}", driver=plan.driver, stack=plan.stack, app=plan.app, root=root, nic="tap"
-        )
+        options = mesh_options(plan, root)
         with mesh(options) as keeper, nginx.serving(keeper, Path(folder) / "nginx", root) as reference:
             bench = prepare(options, keeper, reference)
             legs = measure_rounds(bench, plan, notice)
-            setting = describe(options, bench.rows)
+            setting = describe(options, bench.rows, load_average)
     return WebResult(plan, setting, legs, [compare(legs, connections) for connections in plan.connections])
+
+
+def mesh_options(plan: WebPlan, root: Path) -> MeshOptions:
+    """Return the mesh to bring up."""
+    width, height = plan.mesh
+    return MeshOptions(
+        name=f"bench-{os.getpid()}",
+        width=width,
+        height=height,
+        driver=plan.driver,
+        stack=plan.stack,
+        app=plan.app,
+        root=root,
+        nic="tap",
+    )
 
 
 @contextmanager
@@ -125,14 +142,14 @@ def mesh(options: MeshOptions) -> Iterator[int]:
         local.down(options.name)
 
 
-def prepare(options: MeshOptions, keeper: int, reference: nginx.Nginx) -> Bench:
+def prepare(options: MeshOptions, keeper: int, reference: int) -> Bench:
     """Return the bench once both servers were seen to serve the page."""
     directory = mesh_directory(options.name)
     addresses = {MESH: local.reachable_address(directory.read_mesh()), NGINX: nginx.ADDRESS}
     prefix = programs.inside(keeper)
     for server, address in addresses.items():
         page.check(prefix, server, address)
-    return Bench(observe(directory), reference, load.Client(prefix), addresses)
+    return Bench(directory, observe(directory), reference, load.Client(prefix), addresses)
 
 
 def measure_rounds(bench: Bench, plan: WebPlan, notice: Notice) -> list[Leg]:
@@ -162,7 +179,7 @@ def _progress(pair: Sequence[Leg]) -> str:
     return f"{pair[0].connections} connections: {words}" + (f", {errors} errors" if errors else "")
 
 
-def describe(options: MeshOptions, rows: Sequence[TileRow]) -> Setting:
+def describe(options: MeshOptions, rows: Sequence[TileRow], load_average: float) -> Setting:
     """Return what the figures hold for. MeshStateError when a tile got lost on the way."""
     if lost := [row for row in observe(mesh_directory(options.name)) if row.pid not in {old.pid for old in rows}]:
         raise MeshStateError(f"tile {lost[0].tile} ({lost[0].role}) did not last: {lost[0].problem or lost[0].state}")
@@ -174,7 +191,7 @@ def describe(options: MeshOptions, rows: Sequence[TileRow]) -> Setting:
         "wrk": load.version(),
         "kernel": platform.release(),
     }
-    return Setting(options, rows, versions, len(os.sched_getaffinity(0)), cpu_model())
+    return Setting(options, rows, versions, len(os.sched_getaffinity(0)), cpu_model(), load_average)
 
 
 def cpu_model() -> str:

@@ -22,10 +22,10 @@ Compare the mesh with nginx, by wrk with one thread, on one page of 128 bytes ov
 The mesh is brought up for this (bench-PID) and serves the page by its driver, stack and app tiles behind a kernel TAP
 device. nginx, with one worker, serves the same directory from a network namespace of its own behind a veth pair. wrk
 runs in the mesh's network namespace for both. In every round, for every count of connections, one server is loaded and
-then the other, first one first, then the other. A ratio is the mesh's requests per second over nginx's within one
-round; the table gives the median round with the range. One connection is always measured too: its p50 is the latency
-of a request that meets no other. CPU time is that of the whole process, per request; a batch is the NoC messages in
-one gRPC message, as the tile receives them. Client and servers share the machine's CPUs.
+then the other; who comes first alternates. A ratio is the mesh's requests per second over nginx's within one round; the
+tables give medians over the rounds, with the range. One connection is always measured too: nothing can be batched then,
+and its p50 is the latency of a request that meets no other. CPU time is that of whole processes, per request; a batch
+is the NoC messages in one gRPC message, as the tile receives them. Client and servers share the machine's CPUs.
 """
 EPILOG: Final = """\
 Exit code: 0 measured, 1 failed or answers were wrong, 2 usage, 3 an --objective was missed.
@@ -45,6 +45,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("what", choices=("web",), help="the benchmark")
     for role in ("driver", "stack", "app"):
         parser.add_argument(f"--{role}", type=values.count, default=1, metavar="N", help=f"{role} tiles (1)")
+    parser.add_argument("--mesh", type=values.mesh_size, default=(6, 6), metavar="WxH", help="size of the mesh (6x6)")
     parser.add_argument(
         "--connections", type=connections, default=(64, 256), metavar="64,256", help="counts, besides 1 (64,256)"
     )
@@ -73,11 +74,13 @@ def plan(args: argparse.Namespace) -> web.WebPlan:
     counts = tuple(sorted({web.LATENCY_CONNECTIONS, *args.connections}))
     for objective in args.objective:
         if objective.connections not in counts:
+            more = ",".join(map(str, sorted({*args.connections, objective.connections})))
             raise UsageError(
                 f"--objective {objective.connections}={objective.floor:g}: {objective.connections} connections are "
-                f"not measured; add them to --connections {','.join(map(str, counts))}"
+                f"not measured; use --connections {more}"
             )
     return web.WebPlan(
+        mesh=args.mesh,
         driver=args.driver,
         stack=args.stack,
         app=args.app,
