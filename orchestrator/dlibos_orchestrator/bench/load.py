@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 from collections.abc import Sequence
@@ -24,12 +25,9 @@ class Client(NamedTuple):
         before = _children_cpu()
         text = self._wrk([f"-c{connections}", f"-d{seconds}s", f"http://{address}/"], seconds + PATIENCE)
         spent = _children_cpu() - before
-        if " 0 requests in " in text:
-            raise MeshStateError(f"{server}, {connections} connections: no request was answered in {seconds} s")
-        try:
-            return parse_wrk(text), spent
-        except ValueError as error:
-            raise MeshStateError(f"{server}, {connections} connections: {error}") from error
+        if not re.search(r"[1-9]\d* requests in ", text):
+            raise MeshStateError(f"{server}, {connections} connections: no request was answered: {_why(text)}")
+        return parse_wrk(text), spent
 
     def _wrk(self, arguments: Sequence[str], timeout: float) -> str:
         command = [*self.prefix, programs.path_of("wrk"), "-t1", "--latency", *arguments]
@@ -38,6 +36,12 @@ class Client(NamedTuple):
         except subprocess.TimeoutExpired as error:
             raise MeshStateError(f"wrk did not end within {timeout:g} s") from error
         return done.stdout + done.stderr
+
+
+def _why(text: str) -> str:
+    """Return the line of wrk's output that tells most of a load without an answer."""
+    found = re.search(r"Socket errors: .*", text)
+    return found[0] if found else (text.strip().splitlines() or ["wrk said nothing"])[-1]
 
 
 def version() -> str:

@@ -32,7 +32,7 @@ class ServerSummary(NamedTuple):
 
 
 class TileCost(NamedTuple):
-    """Medians over the rounds. `mean_batch`: messages per gRPC frame received; frames that only return credits count."""
+    """Medians over the rounds. `mean_batch`: messages per gRPC frame received, of pure credits too."""
 
     tile: int
     role: str
