@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dlibos_orchestrator.bench import nginx, programs, web
+from dlibos_orchestrator.bench import programs, web
 from dlibos_orchestrator.errors import MachineError, UsageError
 from dlibos_orchestrator.runtime import namespace, processes
 
@@ -56,18 +56,6 @@ def command_lines() -> list[str]:
 def test_who_is_loaded_first_alternates() -> None:
     assert [web.order(number)[0] for number in (1, 2, 3)] == ["mesh", "nginx", "mesh"]
     assert sorted(web.order(2)) == ["mesh", "nginx"]
-
-
-def test_the_configuration_of_nginx(tmp_path: Path) -> None:
-    text = nginx.config(tmp_path / "nginx", tmp_path / "www")
-    for line in (
-        "master_process off;",
-        "access_log off;",
-        "sendfile on;",
-        f"root {tmp_path}/www;",
-        "worker_connections 10064;",
-    ):
-        assert line in text
 
 
 def test_no_tap_device_is_one_line(monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
