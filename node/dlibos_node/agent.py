@@ -130,7 +130,6 @@ class Agent:
     def _deliver(self) -> None:
         if self._role is not None:
             self._role.drain()
-            self._network.flush()  # credits, where the role had nothing to say
             self._progress.set()
 
     def _changed(self, peer: Peer) -> None:

@@ -156,12 +156,15 @@ class Network:
                 if len(frame.credits) != len(peer.credits):
                     return Refusal.HELLO
                 peer.grant(list(frame.credits))
-                session.wake()
+                if peer.stalled:
+                    session.wake()
             if frame.words:
-                reason = accept(peer, list(frame.words))
+                reason = accept(peer, frame.words[:])
                 if reason is not None:
                     return reason
                 deliver()
+                if peer.in_debt:
+                    session.wake()
         return None
 
     async def _dial(self, peer: Peer, address: str) -> None:

@@ -28,7 +28,7 @@ class PeerStatistics:
 class Peer:
     """Link state towards tile `number`, without the link."""
 
-    __slots__ = ("capacity", "credits", "held", "hops", "me", "number", "owed", "role", "statistics", "up", "waiting")
+    __slots__ = ("capacity", "credits", "held", "hops", "me", "number", "owed", "role", "stalled", "statistics", "up", "waiting")
 
     def __init__(self, me: int, number: int, *, capacity: int, hops: int = 0, role: str = "") -> None:
         self.me = me
@@ -37,6 +37,7 @@ class Peer:
         self.role = role
         self.capacity = capacity
         self.up = False
+        self.stalled = False  # words had to stay behind for want of credit
         self.waiting: list[list[int]] = [[] for _ in range(message.QUEUES)]
         self.credits = [0] * message.QUEUES
         self.held = [0] * message.QUEUES  # words received and still in the demux queue
@@ -78,6 +79,7 @@ class Peer:
         """Return the words that may go out now, as one frame, and pay their credits."""
         words: list[int] = []
         credit = self.credits
+        self.stalled = False
         for number, queue in enumerate(self.waiting):
             if not queue:
                 continue
@@ -86,6 +88,7 @@ class Peer:
             else:
                 end = message.fit(queue, credit[number])
                 self.statistics.stalls += 1
+                self.stalled = True
             words += queue[:end]
             del queue[:end]
             credit[number] -= end
@@ -97,10 +100,19 @@ class Peer:
         Half is safe: a sender that ran out has at least the other half coming, or words in our queue still.
         """
         owed = self.owed
-        if not any(owed) or not (anyway or max(owed) * 2 >= self.capacity):
+        if not any(owed) or not (anyway or self.in_debt):
             return []
         self.owed = [0] * message.QUEUES
         return owed
+
+    def outstanding(self, queue: int) -> int:
+        """Return how many words were sent to a queue and not yet taken from it, as far as is known here."""
+        return self.capacity - self.credits[queue]
+
+    @property
+    def in_debt(self) -> bool:
+        """Whether so much credit is owed that it must not wait for a frame that goes out anyway."""
+        return max(self.owed) * 2 >= self.capacity
 
     def grant(self, credit: list[int]) -> None:
         """Add credits that came back."""

@@ -98,9 +98,11 @@ class Driver:
                 break
             self._steer(frame)
         now = int(self._clock.time() * 1e6)
-        for number, target in self._targets.items():
+        for target in self._targets.values():
             if target.fresh:
-                self._moderate(number, target, now)
+                target.moderation.arrived(target.fresh, now)
+                target.fresh = 0
+                self._moderate(target, now)
 
     def _steer(self, frame: Received) -> None:
         offset, length = frame.offset + virtio.HEADER_LENGTH, frame.length - virtio.HEADER_LENGTH
@@ -141,29 +143,40 @@ class Driver:
             target.waiting += (target.header, at << 32 | length, lease | tags.RX_COPY)
             target.fresh += 1
 
-    def _moderate(self, number: int, target: _Target, now: int) -> None:
-        fresh, target.fresh = target.fresh, 0
-        if target.moderation.arrived(fresh, len(target.waiting), now):
-            self._flush(number)
-        elif not self._timer_set:
+    def _moderate(self, target: _Target, now: int) -> None:
+        """Send what waits for a stack tile, or see to it that it will not wait too long."""
+        waiting = len(target.waiting)
+        if target.moderation.due(waiting, target.peer.outstanding(tags.EVENTS), now):
+            target.moderation.sent(waiting)
+            self._flush(target.peer.number)
+        elif waiting:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if not self._timer_set:
             self._timer_set = True
             self._clock.call_at(self._clock.time() + self._hold, self._held_long_enough)
 
     def _held_long_enough(self) -> None:
         self._timer_set = False
-        for number, target in self._targets.items():
-            if target.waiting:
-                self._flush(number)
+        for target in self._targets.values():
+            target.moderation.sent(len(target.waiting))
+            self._flush(target.peer.number)
 
     # --- out ----------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Transmit what stack tiles ask for, take buffers back."""
         self.dispatch.run(0)
+        now = int(self._clock.time() * 1e6)
         for source, count in self._done.items():
-            self._targets[source].peer.post(tags.RELEASES, tags.TX_DONE, count)
-            self._flush(source)
-        self._done.clear()
+            target = self._targets[source]
+            target.peer.post(tags.RELEASES, tags.TX_DONE, count)
+        if self._done:
+            self._done.clear()
+            self._set_timer()  # headers are not so short that TX_DONE needs a frame of its own
+        for target in self._targets.values():
+            self._moderate(target, now)
 
     def _transmit(self, source: int, payload: list[int], _now: int) -> None:
         """`payload` is the meta word, then place and lease word of each part (noc.tags)."""
