@@ -20,7 +20,7 @@ ROLES: Final = {
 
 DEFAULTS: Final = {
     "queue_words": 8192,  # per source and demux queue; 64 KiB
-    "moderation_us": 1000,
+    "moderation_us": 2000,
     "moderation_words": 768,  # 256 RX messages
     "buckets": 4160,  # mPIPE has 4160 (FACTS)
     "backlog": 1024,
