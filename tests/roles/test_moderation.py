@@ -1,39 +1,64 @@
-"""Adaptive moderation: nothing is held when little arrives, much is held when much arrives."""
+"""Adaptive moderation: nothing is held when little arrives, much is held while the stack tile is busy."""
 
 from __future__ import annotations
 
-from dlibos_node.roles.moderation import BUSY, Moderation
+from dlibos_node.roles.moderation import BUSY, WINDOW, Moderation
 
-HOLD = 1000
+HOLD = 2000
+WORDS = 96
+START = 5000
+
+
+def busy() -> Moderation:
+    """Return the state after a busy window and one batch of 12 words, at the start of the next window."""
+    moderation = Moderation(HOLD, WORDS)
+    moderation.arrived(BUSY, START)
+    moderation.sent(12)
+    moderation.arrived(1, START + WINDOW)
+    return moderation
 
 
 def test_nothing_is_held_for_a_client_that_waits_for_its_answers() -> None:
-    moderation = Moderation(HOLD, 96)
-    assert all(moderation.arrived(1, 3, now) for now in range(0, 100_000, 650))
+    moderation = Moderation(HOLD, WORDS)
+    for now in range(0, 100_000, 650):
+        moderation.arrived(1, now)
+        assert moderation.due(3, 1000, now)
+        moderation.sent(3)
 
 
-def test_after_a_busy_window_frames_are_held() -> None:
-    moderation = Moderation(HOLD, 96)
-    assert moderation.arrived(BUSY, 12, 5000)
-    assert not moderation.arrived(1, 3, 6000)
-    assert not moderation.arrived(5, 18, 6500)
+def test_frames_are_held_while_the_stack_has_two_batches() -> None:
+    assert not busy().due(3, 13, START + WINDOW)
+
+
+def test_frames_go_out_when_only_the_last_batch_is_with_the_stack() -> None:
+    assert busy().due(3, 12, START + WINDOW)
+    assert busy().due(3, 0, START + WINDOW)
 
 
 def test_a_full_batch_goes_out_at_once() -> None:
-    moderation = Moderation(HOLD, 96)
-    moderation.arrived(BUSY, 12, 5000)
-    assert not moderation.arrived(31, 93, 6000)
-    assert moderation.arrived(1, 96, 6100)
+    assert not busy().due(WORDS - 3, 13, START + WINDOW)
+    assert busy().due(WORDS, 13, START + WINDOW)
+
+
+def test_no_frame_waits_longer_than_the_hold() -> None:
+    moderation = busy()
+    assert not moderation.due(3, 13, START + WINDOW + HOLD - 1)
+    assert moderation.due(3, 13, START + WINDOW + HOLD)
+
+
+def test_nothing_is_sent_when_nothing_waits() -> None:
+    assert not busy().due(0, 0, START + WINDOW + HOLD)
 
 
 def test_after_a_quiet_window_nothing_is_held() -> None:
-    moderation = Moderation(HOLD, 96)
-    moderation.arrived(100, 300, 5000)
-    assert not moderation.arrived(1, 3, 6000)
-    assert moderation.arrived(1, 3, 7000)
+    moderation = busy()
+    moderation.arrived(1, START + 2 * WINDOW)
+    assert moderation.due(3, 1000, START + 2 * WINDOW)
 
 
 def test_a_busy_time_long_ago_says_nothing_about_now() -> None:
-    moderation = Moderation(HOLD, 96)
-    moderation.arrived(100, 300, 5000)
-    assert moderation.arrived(1, 3, 5000 + 3 * HOLD)
+    moderation = Moderation(HOLD, WORDS)
+    moderation.arrived(100, START)
+    moderation.sent(300)
+    moderation.arrived(1, START + 3 * WINDOW)
+    assert moderation.due(3, 1000, START + 3 * WINDOW)

@@ -28,7 +28,20 @@ class PeerStatistics:
 class Peer:
     """Link state towards tile `number`, without the link."""
 
-    __slots__ = ("capacity", "credits", "held", "hops", "me", "number", "owed", "role", "stalled", "statistics", "up", "waiting")
+    __slots__ = (
+        "capacity",
+        "credits",
+        "held",
+        "hops",
+        "me",
+        "number",
+        "owed",
+        "role",
+        "stalled",
+        "statistics",
+        "up",
+        "waiting",
+    )
 
     def __init__(self, me: int, number: int, *, capacity: int, hops: int = 0, role: str = "") -> None:
         self.me = me
