@@ -76,7 +76,6 @@ class Driver:
         self.memory = RxMemory(partition)
         self.drops: Counter[Drop] = Counter()
         self.device = device
-        self._number = partition.number
         self._steering = steering
         self._views = views
         self._clock = clock
