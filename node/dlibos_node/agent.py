@@ -7,44 +7,35 @@ import gc
 import importlib.util
 import logging
 import os
-import secrets
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 from google.protobuf import json_format
 
-from dlibos_node import config, nics
-from dlibos_node.apps import registry
+from dlibos_node import assembly, config, rights
+from dlibos_node.assembly import Parts
 from dlibos_node.errors import DlibosError
-from dlibos_node.memory import descriptor
+from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
 from dlibos_node.memory.handover import Handover, fetch
 from dlibos_node.memory.partition import Partition
 from dlibos_node.metrics import TileCollector, serve
+from dlibos_node.nic.device import Device
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.link import Network
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.noc.route import Grid
-from dlibos_node.roles import rx, tx
-from dlibos_node.roles.app import App
-from dlibos_node.roles.driver import Driver
 from dlibos_node.roles.role import Role
-from dlibos_node.roles.stack import Stack
-from dlibos_node.roles.steering import Steering
-from dlibos_node.sockets import buffers
 from dlibos_node.sockets.layer import Sockets
-from dlibos_node.stack.interface import Interface
-from dlibos_node.tcp.config import TcpConfig
 
 log = logging.getLogger(__name__)
 
 JOIN_TIMEOUT: Final = 60.0  # seconds until all peers of a mesh must have come up
 
-# Who talks to whom: roles with a NoC link, and roles whose partitions a role reads.
-TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app"), "app": ("stack",), "idle": ()}
-READS: Final = {"driver": ("stack", "app"), "stack": ("driver", "app"), "app": ("driver",), "idle": ()}
+# Who talks to whom by NoC links.
+TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app"), "app": ("stack",), "idle": (), "fused": ()}
 
 
 class Agent:
@@ -57,8 +48,9 @@ class Agent:
         self._grid = Grid(self.mesh.width, self.mesh.height)
         self._queues = Queues()
         self._network = Network(self.mesh.id, tile, self._queues, self._deliver, self._changed)
-        self._collector = TileCollector(tile, self._role_name, self._queues, self._network.peers)
-        self._views: dict[int, memoryview] = {}
+        self._faults = Faults(self._network.peers)
+        self._collector = TileCollector(tile, self._role_name, self._queues, self._network.peers, self._faults)
+        self._foreign: dict[int, Partition] = {}
         self._role: Role | None = None
         self._sockets: Sockets | None = None
         self._handover: Handover | None = None
@@ -83,14 +75,14 @@ class Agent:
 
     async def _join(self) -> None:
         _, self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
-        own = self._own_partition()
-        if own is not None:
-            self._handover = Handover(self.tile.memory, [own])
+        own = self._own_partitions()
+        if own:
+            self._handover = Handover(self.tile.memory, own)
             self._handover.start()
         await self._read_partitions()
         await self._start_role(own)
         await self._network.serve(self.tile.address)
-        for other in self._others(TALKS):
+        for other in self._others():
             self._network.add(self._network.peers[other.tile], other.address)
         while not self._joined():
             self._progress.clear()
@@ -108,7 +100,7 @@ class Agent:
         if self._sockets is not None:
             if self._sockets.problem:
                 raise DlibosError(self._sockets.problem)
-            return len(self._sockets.listening) == len(peers)
+            return len(self._sockets.listening) == len(peers) or self.tile.role == mesh_pb2.ROLE_FUSED
         return all(peer.up for peer in peers)
 
     async def _leave(self) -> None:
@@ -140,31 +132,30 @@ class Agent:
 
     # --- building -----------------------------------------------------------------------------------------------
 
-    def _others(self, table: dict[str, tuple[str, ...]]) -> list[mesh_pb2.Tile]:
-        wanted = table[self._role_name]
+    def _others(self) -> list[mesh_pb2.Tile]:
+        wanted = TALKS[self._role_name]
         return [entry for entry in self.mesh.tiles if config.ROLES[entry.role] in wanted]
 
-    def _own_partition(self) -> Partition | None:
-        sizes = {
-            "driver": (descriptor.RX_INDEX, rx.SIZE),
-            "stack": (descriptor.TX_INDEX, tx.SIZE),
-            "app": (descriptor.APP_INDEX, buffers.SIZE),
-        }
-        if self._role_name not in sizes:
-            return None
-        index, size = sizes[self._role_name]
-        return Partition.create(descriptor.partition_number(self.tile.tile, index), size)
+    def _own_partitions(self) -> list[Partition]:
+        protected = rights.is_protected(self.mesh)
+        numbers = [partition_number(self.tile.tile, index) for index in rights.owned(self.mesh, self.tile)]
+        return [Partition.create(number, protected=protected) for number in numbers]
 
     async def _read_partitions(self) -> None:
-        others = self._others(READS)
-        for partitions in await asyncio.gather(*(fetch(other.memory) for other in others)):
-            for partition in partitions:
-                self._views[partition.number] = partition.view
+        others = [other for other in self.mesh.tiles if other.tile != self.tile.tile]
+        await asyncio.gather(*(self._read_from(other) for other in others))
+
+    async def _read_from(self, other: mesh_pb2.Tile) -> None:
+        indices = rights.readable(self.mesh, other, self.tile)
+        if indices:
+            for partition in await fetch(other.memory, protected=rights.is_protected(self.mesh)):
+                if partition.number & INDEX_MASK in indices:
+                    self._foreign[partition.number] = partition
 
     def _peers(self) -> dict[str, dict[int, Peer]]:
         """Make a peer for every tile this one talks to, by role."""
         found: dict[str, dict[int, Peer]] = {name: {} for name in TALKS}
-        for other in self._others(TALKS):
+        for other in self._others():
             role = config.ROLES[other.role]
             peer = Peer(
                 self.tile.tile,
@@ -176,85 +167,43 @@ class Agent:
             self._network.peers[other.tile] = found[role][other.tile] = peer
         return found
 
-    async def _start_role(self, own: Partition | None) -> None:
-        peers = self._peers()
-        if own is None:
-            return
-        build = {"driver": self._build_driver, "stack": self._build_stack, "app": self._build_app}
-        self._role = await build[self._role_name](own, peers)
+    async def _start_role(self, own: list[Partition]) -> None:
+        parts = Parts(self.mesh, self.tile, self._queues, self._peers(), self._foreign, self._faults)
+        match self.tile.role:
+            case mesh_pb2.ROLE_DRIVER:
+                self._role = await self._start_driver(parts, own)
+            case mesh_pb2.ROLE_STACK:
+                self._role = stack = assembly.build_stack(parts, own[0], self._network.flush)
+                self._collector.watch_stack(stack)
+            case mesh_pb2.ROLE_APP:
+                self._role, application = assembly.build_app(parts, own[0], self._network.flush)
+                self._sockets = self._role.sockets
+                self._collector.watch_app(self._role, application.statistics)
+            case mesh_pb2.ROLE_FUSED:
+                self._role = await self._start_fused(parts, own)
 
-    async def _build_driver(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
-        tunables, loop = self.mesh.tunables, asyncio.get_running_loop()
-        drivers = [entry.tile for entry in self.mesh.tiles if entry.role == mesh_pb2.ROLE_DRIVER]
-        device = await nics.open_device(self.mesh.nic, drivers.index(self.tile.tile))
-        stacks = list(peers["stack"].values())
-        driver = Driver(
-            device,
-            own,
-            Steering(tunables.buckets, [peer.number for peer in stacks]),
-            self._queues,
-            stacks,
-            self._views,
-            loop,
-            self._network.flush_to,
-            hold=tunables.moderation_us,
-            words=tunables.moderation_words,
-            ring_words=tunables.queue_words,
-        )
+    async def _start_driver(self, parts: Parts, own: list[Partition]) -> Role:
+        device, loop = await assembly.open_device(parts), asyncio.get_running_loop()
+        hold = self.mesh.tunables.moderation_us
+        driver = assembly.build_driver(parts, device, own, self._network.flush_to, loop, hold=hold)
         loop.add_reader(device.fileno(), driver.readable)
         self._collector.watch_driver(driver)
-        self.status.nic = self.mesh.nic.kind
-        self.status.offloads.extend(device.offloads)
+        self._describe(device)
         return driver
 
-    async def _build_stack(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
-        nic = self.mesh.nic
-        address = config.interface_address(nic.address, "nic.address")
-        stacks = sum(entry.role == mesh_pb2.ROLE_STACK for entry in self.mesh.tiles)
-        interface = Interface(config.mac_address(nic.mac, "nic.mac"), int(address.ip), nic.mtu)
-        stack = Stack(
-            interface,
-            TcpConfig(mss=nic.mtu - 40),
-            tx.TxPort(own, share=0.5 / stacks),
-            self._queues,
-            peers["app"],
-            self._views,
-            asyncio.get_running_loop(),
-            self._network.flush,
-            secret=secrets.token_bytes(32),
-            backlog=self.mesh.tunables.backlog,
-        )
-        self._collector.watch_stack(stack)
-        return stack
+    async def _start_fused(self, parts: Parts, own: list[Partition]) -> Role:
+        device = await assembly.open_device(parts)
+        fused, application = assembly.build_fused(parts, device, own)
+        asyncio.get_running_loop().add_reader(device.fileno(), fused.readable)
+        self._collector.watch_driver(fused.driver)
+        self._collector.watch_stack(fused.stack)
+        self._collector.watch_app(fused.app, application.statistics)
+        self._describe(device)
+        return fused
 
-    async def _build_app(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
-        kind = registry.find(self.tile.app.kind)
-        self._sockets = Sockets(buffers.AppMemory(own), peers["stack"], self._views)
-        app = App(self._sockets, self._queues, self._network.flush)
-        application = kind.start(self.tile.app.root, _Timers(app.flush))
-        self._sockets.listen(self.tile.app.port or kind.port, application.accept)
-        self._collector.watch_app(app, application.statistics)
-        return app
-
-
-class _Timers:
-    """`sockets.api.Timers` on the tile's loop: what a callback sends goes out when it returns."""
-
-    def __init__(self, flush: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._flush = flush
-
-    def time(self) -> float:
-        """Monotonic seconds."""
-        return self._loop.time()
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        """Call back once."""
-        return self._loop.call_later(delay, self._call, callback)
-
-    def _call(self, callback: Callable[[], None]) -> None:
-        callback()
-        self._flush()
+    def _describe(self, device: Device) -> None:
+        self.status.nic = self.mesh.nic.kind
+        self.status.offloads.extend(device.offloads)
 
 
 def compiled() -> bool:

@@ -10,12 +10,14 @@ from dlibos.control.v1 import mesh_pb2
 from google.protobuf import json_format
 
 from dlibos_node.errors import ConfigurationError
+from dlibos_node.memory.descriptor import MAX_DOMAIN
 
 ROLES: Final = {
     mesh_pb2.ROLE_IDLE: "idle",
     mesh_pb2.ROLE_DRIVER: "driver",
     mesh_pb2.ROLE_STACK: "stack",
     mesh_pb2.ROLE_APP: "app",
+    mesh_pb2.ROLE_FUSED: "fused",
 }
 
 DEFAULTS: Final = {
@@ -57,6 +59,24 @@ def _check(path: Path, mesh: mesh_pb2.Mesh) -> None:
             raise ConfigurationError(f"{path}: tile {entry.tile} is outside the {mesh.width}x{mesh.height} mesh")
         if entry.role not in ROLES:
             raise ConfigurationError(f"{path}: tile {entry.tile} has no role: one of {', '.join(ROLES.values())}")
+    _check_domains(path, mesh)
+
+
+def _check_domains(path: Path, mesh: mesh_pb2.Mesh) -> None:
+    if not 1 <= len(mesh.domains) <= MAX_DOMAIN:
+        raise ConfigurationError(f"{path}: has {len(mesh.domains)} domains: it needs 1 to {MAX_DOMAIN}")
+    owner: dict[int, str] = {}
+    for domain in mesh.domains:
+        for port in domain.ports:
+            if not 0 < port < 1 << 16:
+                raise ConfigurationError(f"{path}: domain {domain.name} has port {port}: it must be from 1 to 65535")
+            if port in owner:
+                raise ConfigurationError(f"{path}: domains {owner[port]} and {domain.name} both have port {port}")
+            owner[port] = domain.name
+    for entry in mesh.tiles:
+        runs = entry.role in (mesh_pb2.ROLE_APP, mesh_pb2.ROLE_FUSED)
+        if runs and not 1 <= entry.domain <= len(mesh.domains):
+            raise ConfigurationError(f"{path}: tile {entry.tile} is in domain {entry.domain}, which is not there")
 
 
 def interface_address(text: str, where: str) -> ipaddress.IPv4Interface:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from dlibos_node.apps.web.statistics import WebStatistics
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.app import App
@@ -32,12 +33,13 @@ def serve(collector: Collector, host: str, port: int) -> tuple[WSGIServer, int]:
 class TileCollector(Collector):
     """Reads the statistics of one tile at scrape time."""
 
-    def __init__(self, tile: int, role: str, queues: Queues, peers: Mapping[int, Peer]) -> None:
+    def __init__(self, tile: int, role: str, queues: Queues, peers: Mapping[int, Peer], faults: Faults) -> None:
         self._tile = str(tile)
         self._role = role
         self._queues = queues
         self._peers = peers
-        self._sources: list[Callable[[], Iterator[Metric]]] = [self._process, self._noc]
+        self._faults = faults
+        self._sources: list[Callable[[], Iterator[Metric]]] = [self._process, self._noc, self._protection]
 
     def watch_driver(self, driver: Driver) -> None:
         """Add the metrics of a driver tile."""
@@ -52,9 +54,14 @@ class TileCollector(Collector):
         self._sources.append(lambda: self._app(app, statistics))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families; every sample carries the tile and its role."""
+        """Yield all families; every sample carries the tile and its role, and for some metrics its room."""
+        families: dict[str, Metric] = {}
         for source in self._sources:
-            yield from source()
+            for family in source():
+                known = families.setdefault(family.name, family)
+                if known is not family:  # a fused tile has several roles, and a family may appear only once
+                    known.samples.extend(family.samples)
+        yield from families.values()
 
     # --- families -----------------------------------------------------------------------------------------------
 
@@ -119,18 +126,30 @@ class TileCollector(Collector):
         refused: list[Sample] = [((reason.value,), n) for reason, n in self._queues.refused.items()]
         yield self._counter("noc_refused", "Links and frames refused.", ("reason",), refused)
 
+    def _protection(self) -> Iterator[Metric]:
+        refused: list[Sample] = [
+            ((str(source), fault.value), count) for (fault, source), count in list(self._faults.counts.items())
+        ]
+        text = "Messages of other tiles that were refused, by the sender and the reason."
+        yield self._counter("protection_faults", text, ("source", "reason"), refused)
+        answered: list[Sample] = [((str(tile),), count) for tile, count in list(self._faults.answered.items())]
+        text = "Messages of this tile that another one said it refused."
+        yield self._counter("protection_faults_answered", text, ("destination",), answered)
+
     def _driver(self, driver: Driver) -> Iterator[Metric]:
         device, memory = driver.device.statistics, driver.memory
         frames: list[Sample] = [(("in",), device.rx_frames), (("out",), device.tx_frames)]
         octets: list[Sample] = [(("in",), device.rx_bytes), (("out",), device.tx_bytes)]
         yield self._counter("nic_frames", "Frames at the network device.", ("direction",), frames)
         yield self._counter("nic_bytes", "Bytes at the network device, Ethernet included.", ("direction",), octets)
-        yield self._buffers([(("rx_small",), memory.small.in_use), (("rx_large",), memory.large.in_use)])
+        pools: list[Sample] = []
+        for domain, rx in memory.memories.items():
+            pools += [((f"rx_small_{domain}",), rx.small.in_use), ((f"rx_large_{domain}",), rx.large.in_use)]
+        yield self._buffers(pools)
         yield self._drop_family(
             self._drops("driver", driver.drops)
             + self._drops("dispatch", driver.dispatch.drops)
             + self._drops("nic", device.drops)
-            + self._drops("release", memory.small.refused + memory.large.refused)
             + [(("driver", "no_buffer"), memory.overflowed)]
         )
 
@@ -171,8 +190,9 @@ class TileCollector(Collector):
 
     def _app(self, app: App, statistics: WebStatistics) -> Iterator[Metric]:
         sockets = app.sockets
-        yield self._gauge("connections", "Connections of the application.", (), [((), len(sockets))])
-        yield self._counter("connections_accepted", "Connections taken.", (), [((), sockets.accepted)])
+        yield self._gauge("application_connections", "Connections of the application.", (), [((), len(sockets))])
+        text = "Connections the application took."
+        yield self._counter("application_connections_accepted", text, (), [((), sockets.accepted)])
         yield self._buffers([(("app",), sockets.memory.in_use)])
         yield self._drop_family(self._drops("sockets", sockets.drops) + self._drops("dispatch", app.dispatch.drops))
         yield from self._web(statistics)

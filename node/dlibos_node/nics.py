@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
@@ -14,6 +15,8 @@ from dlibos_node.nic.queue import fetch_queue
 from dlibos_node.nic.tap import Tap
 from dlibos_node.nic.user.answer import Link
 from dlibos_node.nic.user.nic import open_user_nic
+
+OWNERS: Final = (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_FUSED)
 
 
 async def open_device(nic: mesh_pb2.Nic, index: int) -> Device:

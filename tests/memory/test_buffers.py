@@ -6,13 +6,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from dlibos_node.memory.buffers import GENERATIONS, Buffers, Refusal
+from dlibos_node.memory.buffers import GENERATIONS, Buffers
+from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.layout import Pool
+from dlibos_node.memory.partition import Partition
 
 NUMBER, BASE, SIZE, COUNT = 0x81, 16384, 2048, 4
 
 
-def pool() -> Buffers:
-    return Buffers(NUMBER, BASE, SIZE, COUNT)
+PARTITION = Partition.create(NUMBER)
+FIRST = BASE // SIZE
+
+
+def pool(count: int = COUNT) -> Buffers:
+    """Some of the small buffers of an RX partition."""
+    return Buffers(PARTITION, Pool(BASE, SIZE, count, FIRST))
 
 
 def test_the_buffer_freed_last_is_given_out_first() -> None:
@@ -43,28 +51,48 @@ def test_a_release_names_the_buffer_by_any_offset_inside() -> None:
 def test_what_is_not_a_lease_is_refused_with_its_reason() -> None:
     buffers = pool()
     word = leased(buffers)
-    assert buffers.release(word ^ 1 << 48, 5) is Refusal.PARTITION
-    assert buffers.release(word - SIZE * COUNT, 5) is Refusal.BOUNDS
-    assert buffers.release(word + SIZE * COUNT, 5) is Refusal.BOUNDS
-    assert buffers.release(word ^ 1 << 32, 5) is Refusal.GENERATION
-    assert buffers.release(word, 6) is Refusal.HOLDER
+    assert buffers.release(word ^ 1 << 48, 5) is Fault.PARTITION
+    assert buffers.release(word - SIZE * COUNT, 5) is Fault.BOUNDS
+    assert buffers.release(word + SIZE * COUNT, 5) is Fault.BOUNDS
+    assert buffers.release(word ^ 1 << 32, 5) is Fault.GENERATION
+    assert buffers.release(word, 6) is Fault.HOLDER
     assert buffers.in_use == 1
     assert buffers.release(word, 5) is None
-    assert buffers.release(word, 5) is Refusal.GENERATION
-    assert sum(buffers.refused.values()) == 6
+    assert buffers.release(word, 5) is Fault.GENERATION
 
 
 def test_generations_wrap() -> None:
-    buffers = Buffers(NUMBER, 0, SIZE, 1)
+    buffers = pool(1)
     for _ in range(GENERATIONS + 1):
         assert buffers.release(leased(buffers), 5) is None
+
+
+def test_readers_find_the_generation_of_a_buffer_in_the_partition() -> None:
+    buffers = pool()
+    slot = buffers.take()
+    word = buffers.lend(slot, 5)
+    place = buffers.offset(slot) << 32 | SIZE
+    assert PARTITION.check(place, word) is None
+    assert buffers.release(word | buffers.offset(slot), 5) is None
+    assert PARTITION.check(place, word) is Fault.GENERATION
+
+
+def test_without_protection_nothing_is_published_and_any_word_is_a_release() -> None:
+    partition = Partition.create(NUMBER, protected=False)
+    buffers = Buffers(partition, Pool(BASE, SIZE, COUNT, FIRST))
+    slot = buffers.take()
+    before = bytes(partition.generations)
+    buffers.lend(slot, 5)
+    buffers.release_unchecked(buffers.offset(slot))
+    assert buffers.in_use == 0
+    assert bytes(partition.generations) == before
 
 
 def test_a_dead_tile_s_leases_come_back_and_only_those() -> None:
     buffers = pool()
     dead, alive = leased(buffers, 5), leased(buffers, 6)
     assert buffers.reclaim(5) == 1
-    assert buffers.release(dead, 5) is Refusal.GENERATION
+    assert buffers.release(dead, 5) is Fault.GENERATION
     assert buffers.release(alive, 6) is None
 
 

@@ -15,7 +15,8 @@ MESH: dict[str, Any] = {
     "id": "m",
     "width": 2,
     "height": 2,
-    "tiles": [{"tile": 0, "role": "ROLE_DRIVER"}, {"tile": 3, "role": "ROLE_APP"}],
+    "domains": [{"name": "a", "ports": [80]}],
+    "tiles": [{"tile": 0, "role": "ROLE_DRIVER"}, {"tile": 3, "role": "ROLE_APP", "domain": 1}],
 }
 
 
@@ -39,8 +40,12 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         ({"width": "wide"}, "mesh.json"),
         ({"tiles": []}, "has 0 entries for tile 0"),
         ({"tiles": [{"tile": 0, "role": "ROLE_DRIVER"}] * 2}, "has 2 entries for tile 0"),
-        ({"tiles": [{"tile": 0}]}, "tile 0 has no role: one of idle, driver, stack, app"),
+        ({"tiles": [{"tile": 0}]}, "tile 0 has no role: one of idle, driver, stack, app, fused"),
         ({"width": 1, "height": 1}, "tile 3 is outside the 1x1 mesh"),
+        ({"domains": []}, "has 0 domains: it needs 1 to 61"),
+        ({"domains": [{"name": "a", "ports": [80, 70000]}]}, "domain a has port 70000"),
+        ({"domains": [{"name": n, "ports": [80]} for n in "ab"]}, "domains a and b both have port 80"),
+        ({"tiles": [{"tile": 0, "role": "ROLE_APP", "domain": 2}]}, "tile 0 is in domain 2, which is not there"),
         ({"tunables": {"queue_words": 10}}, "tunables.queue_words is 10: it must be between 256 and"),
     ],
 )

@@ -27,7 +27,7 @@ def families() -> dict[str, dict[str, Metric]]:
         world.send(visitor, b"GET / HTTP/1.1\r\nHost: mesh\r\n\r\n")
     found: dict[str, dict[str, Metric]] = {}
     for tile, role in zip(world.chip.tiles, ("driver", "stack", "app"), strict=True):
-        collector = TileCollector(tile.number, role, tile.queues, tile.peers)
+        collector = TileCollector(tile.number, role, tile.queues, tile.peers, tile.faults)
         if role == "driver":
             collector.watch_driver(world.chip.drivers[0])
         elif role == "stack":
@@ -71,7 +71,7 @@ def test_the_reference_lists_exactly_what_there_is(families: dict[str, dict[str,
 def test_metrics_are_served_over_http() -> None:
     world = World(WebServer(None, ManualClock()).accept)
     tile = world.chip.tiles[0]
-    server, port = serve(TileCollector(0, "driver", tile.queues, tile.peers), "127.0.0.1", 0)
+    server, port = serve(TileCollector(0, "driver", tile.queues, tile.peers, tile.faults), "127.0.0.1", 0)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             assert b"dlibos_noc_links_up" in answer.read()

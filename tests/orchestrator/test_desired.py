@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from dlibos.control.v1 import mesh_pb2
 from google.protobuf import json_format
 
+from dlibos_orchestrator.errors import UsageError
 from dlibos_orchestrator.model.desired import desired_mesh, same_mesh
-from dlibos_orchestrator.model.options import Faults, MeshOptions, Published
+from dlibos_orchestrator.model.options import Domain, Faults, MeshOptions, Published
 from dlibos_orchestrator.model.placement import coordinates, place
 
 DIRECTORY = Path("/run/m")
@@ -35,6 +37,38 @@ def test_every_tile_gets_sockets_of_its_own_and_apps_get_their_application() -> 
     assert [tile.memory for tile in mesh.tiles] == [f"/run/m/mem/{tile}.sock" for tile in range(3)]
     assert [tile.app.kind for tile in mesh.tiles] == ["", "", "web"]
     assert mesh.tiles[2].app.root == "/srv"
+    assert [tile.domain for tile in mesh.tiles] == [0, 0, 1]
+    assert [(domain.name, list(domain.ports)) for domain in mesh.domains] == [("default", [80])]
+    assert mesh.protection == mesh_pb2.PROTECTION_PROTECTED
+
+
+def test_application_tiles_are_shared_out_over_the_domains() -> None:
+    options = MeshOptions(domain=(Domain("a", app=2), Domain("b", port=81, root=Path("/srv"))))
+    mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
+    assert [tile.domain for tile in mesh.tiles] == [0, 0, 1, 1, 2]
+    assert [tile.app.port for tile in mesh.tiles] == [0, 0, 80, 80, 81]
+    assert [tile.app.root for tile in mesh.tiles] == ["", "", "", "", "/srv"]
+    assert [list(domain.ports) for domain in mesh.domains] == [[80], [81]]
+
+
+def test_a_fused_mesh_has_tiles_that_do_everything() -> None:
+    mesh = desired_mesh(MeshOptions(protection="fused", driver=2), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
+    assert [(tile.role, tile.domain, tile.app.kind) for tile in mesh.tiles] == [(mesh_pb2.ROLE_FUSED, 1, "web")] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (MeshOptions(domain=(Domain("a"), Domain("b"))), "domains a and b both use port 80"),
+        (MeshOptions(domain=(Domain("a"), Domain("a", port=81))), "two domains have the same name"),
+        (MeshOptions(domain=(Domain("a", app=0),)), "domain a has no app tile"),
+        (MeshOptions(domain=(Domain("a", kind="mail"),)), "unknown kind of application 'mail'"),
+        (MeshOptions(protection="fused", domain=(Domain("a"), Domain("b", port=81))), "keeps no two domains apart"),
+    ],
+)
+def test_domains_that_cannot_be_are_named(options: MeshOptions, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        options.check()
 
 
 def test_the_nic_says_all_a_driver_needs() -> None:

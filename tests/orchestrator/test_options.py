@@ -22,7 +22,7 @@ def test_the_defaults_can_be() -> None:
         (MeshOptions(width=2, height=2, idle=3), "6 tiles do not fit on a 2x2 mesh; ask for fewer, or for --mesh 3x3"),
         (MeshOptions(width=0), "each side must be 1 to 16"),
         (MeshOptions(width=17), "each side must be 1 to 16"),
-        (MeshOptions(app_kind="wob"), "unknown --app-kind 'wob'; known: web"),
+        (MeshOptions(app_kind="wob"), "unknown kind of application 'wob'; known: web"),
         (MeshOptions(root=Path("/no/such")), "--root /no/such is not a directory"),
         (MeshOptions(pcap=Path("/no/such")), "--pcap /no/such is not a directory"),
         (MeshOptions(name="../x"), "use 1 to 32 of a-z"),

@@ -24,7 +24,7 @@ class Source:
 
 @pytest.fixture
 def memory() -> rx.RxMemory:
-    return rx.RxMemory(Partition.create(64, rx.SIZE))
+    return rx.RxMemory(Partition.create(64))
 
 
 @pytest.mark.parametrize("length", [1, 64, rx.SMALL - 1, rx.SMALL, rx.SMALL + 1, 9000, MAX_FRAME])

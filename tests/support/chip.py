@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from dlibos_node.memory import descriptor
+from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.memory import MemoryDevice
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
-from dlibos_node.roles import rx, tx
+from dlibos_node.roles import tx
 from dlibos_node.roles.app import App
 from dlibos_node.roles.driver import Driver
+from dlibos_node.roles.reception import Reception
 from dlibos_node.roles.role import Role
+from dlibos_node.roles.rx import RxMemory
 from dlibos_node.roles.stack import Stack
 from dlibos_node.roles.steering import Steering
 from dlibos_node.sockets import buffers
@@ -81,7 +87,8 @@ class Tile:
         self.number = number
         self.queues = Queues()
         self.peers: dict[int, Peer] = {}
-        self.views: dict[int, memoryview] = {}
+        self.foreign: dict[int, Partition] = {}
+        self.faults = Faults(self.peers)
         self.role: Role | None = None
 
 
@@ -99,75 +106,106 @@ class Chip:
         backlog: int = 128,
         hold: int = 0,
         port: int = 80,
+        protected: bool = True,
+        domains: Sequence[int] = (),
     ) -> None:
+        """`domains`: the ports of several protection domains; application tiles belong to them in turn."""
+        self.protected = protected
+        self.ports = list(domains) or [port]
         self.clock = ManualClock()
         self.sent: list[bytes] = []  # frames the drivers transmitted, virtio header included
         self.tiles = [Tile(n) for n in range(drivers + stacks + apps)]
         self.partitions: list[Partition] = []
-        kinds = [self.tiles[:drivers], self.tiles[drivers : drivers + stacks], self.tiles[drivers + stacks :]]
-        self._link(kinds[0], kinds[1])
-        self._link(kinds[1], kinds[2])
+        self.kinds = kinds = [
+            self.tiles[:drivers],
+            self.tiles[drivers : drivers + stacks],
+            self.tiles[drivers + stacks :],
+        ]
+        self._link(kinds[0], "driver", kinds[1], "stack")
+        self._link(kinds[1], "stack", kinds[2], "app")
         self.devices = [MemoryDevice(1500, self.sent.append) for _ in kinds[0]]
         self.drivers = [self._driver(tile, device, hold) for tile, device in zip(kinds[0], self.devices, strict=True)]
         self.stacks = [self._stack(tile, kinds[2], config, backlog) for tile in kinds[1]]
-        self.apps = [self._app(tile, accept, port) for tile in kinds[2]]
+        self.apps = [self._app(tile, accept, self._port(tile)) for tile in kinds[2]]
         self._connect()
 
-    def _link(self, left: list[Tile], right: list[Tile]) -> None:
+    def _link(self, left: list[Tile], role: str, right: list[Tile], other: str) -> None:
         for a in left:
             for b in right:
-                a.peers[b.number] = Peer(a.number, b.number, capacity=QUEUE_WORDS)
-                b.peers[a.number] = Peer(b.number, a.number, capacity=QUEUE_WORDS)
+                a.peers[b.number] = Peer(a.number, b.number, capacity=QUEUE_WORDS, role=other)
+                b.peers[a.number] = Peer(b.number, a.number, capacity=QUEUE_WORDS, role=role)
 
-    def _own(self, tile: Tile, index: int, size: int) -> Partition:
-        partition = Partition.create(descriptor.partition_number(tile.number, index), size)
+    def _domain(self, tile: Tile) -> int:
+        return tile.number % len(self.ports) + 1
+
+    def _port(self, tile: Tile) -> int:
+        return self.ports[self._domain(tile) - 1]
+
+    def _own(self, tile: Tile, index: int, readers: list[Tile]) -> Partition:
+        partition = Partition.create(descriptor.partition_number(tile.number, index), protected=self.protected)
         self.partitions.append(partition)
-        for other in self.tiles:
-            if other is not tile:
-                other.views[partition.number] = partition.view.toreadonly()
+        for other in readers:
+            mapped = Partition.attach(partition.number, os.dup(partition.fd), protected=self.protected)
+            self.partitions.append(mapped)
+            other.foreign[partition.number] = mapped
         return partition
+
+    def _received(self, tile: Tile, domain: int) -> RxMemory:
+        apps = [app for app in self.kinds[2] if self._domain(app) == domain]
+        return RxMemory(self._own(tile, domain, self.kinds[1] + apps))
 
     def _driver(self, tile: Tile, device: MemoryDevice, hold: int) -> Driver:
         stacks = list(tile.peers.values())
-        partition = self._own(tile, descriptor.RX_INDEX, rx.SIZE)
+        several = range(len(self.ports) + 1) if len(self.ports) > 1 else (1,)
+        reception = Reception(
+            {domain: self._received(tile, domain) for domain in several},
+            {port: domain for domain, port in enumerate(self.ports, 1)},
+        )
         driver = Driver(
             device,
-            partition,
+            reception,
             Steering(64, [peer.number for peer in stacks]),
             tile.queues,
             stacks,
-            tile.views,
+            tile.foreign,
+            tile.faults,
             self.clock,
             lambda _number: None,
             hold=hold,
             words=768,
             ring_words=QUEUE_WORDS,
+            protected=self.protected,
         )
         tile.role = driver
         return driver
 
     def _stack(self, tile: Tile, apps: list[Tile], config: TcpConfig | None, backlog: int) -> Stack:
-        partition = self._own(tile, descriptor.TX_INDEX, tx.SIZE)
+        partition = self._own(tile, descriptor.TX_INDEX, self.kinds[0])
         stack = Stack(
             Interface(MAC, ADDRESS),
             config or TcpConfig(),
             tx.TxPort(partition),
             tile.queues,
+            {driver.number: tile.peers[driver.number] for driver in self.kinds[0]},
             {app.number: tile.peers[app.number] for app in apps},
-            tile.views,
+            tile.foreign,
+            {app.number: frozenset({self._port(app)}) for app in apps},
+            tile.faults,
             self.clock,
             lambda: None,
             secret=b"k" * 32,
             backlog=backlog,
+            protected=self.protected,
         )
         tile.role = stack
         return stack
 
     def _app(self, tile: Tile, accept: Accept, port: int) -> App:
-        partition = self._own(tile, descriptor.APP_INDEX, buffers.SIZE)
-        sockets = Sockets(buffers.AppMemory(partition), dict(tile.peers), tile.views)
+        partition = self._own(tile, descriptor.APP_INDEX, self.kinds[0] + self.kinds[1])
+        memory, peers = buffers.AppMemory(partition), dict(tile.peers)
+        sockets = Sockets(memory, peers, tile.foreign, tile.faults, protected=self.protected)
         sockets.listen(port, accept)
-        app = App(sockets, tile.queues, lambda: None)
+        app = App(sockets, tile.queues, peers.values(), tile.faults, lambda: None, protected=self.protected)
         tile.role = app
         return app
 
@@ -233,14 +271,17 @@ class Chip:
         return frames
 
     def leases(self) -> int:
-        """Buffers that are out: RX leased, TX in flight, APP unacknowledged; the one large buffer a driver keeps ready
-        is not counted."""
-        received = sum(driver.memory.in_use - 1 for driver in self.drivers)
+        """Buffers that are out: RX leased, TX in flight, APP unacknowledged."""
+        received = sum(driver.memory.in_use for driver in self.drivers)
         return (
             received
             + sum(stack.port.in_use for stack in self.stacks)
             + sum(app.sockets.memory.in_use for app in self.apps)
         )
+
+    def faults(self) -> Counter[tuple[Fault, int]]:
+        """What all tiles together refused, by reason and sender."""
+        return sum((tile.faults.counts for tile in self.tiles), Counter())
 
     def close(self) -> None:
         for device in self.devices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dlibos_node.nic.user.answer import Link
 from dlibos_node.nic.user.client import Client, Flow
@@ -57,9 +58,9 @@ class World:
         *,
         lose: Callable[[bytes], bool] = lambda _frame: False,
         first_port: int = 50_000,
-        **chip: int,
+        **chip: Any,
     ) -> None:
-        self.chip = Chip(accept, **chip)  # type: ignore[arg-type]  # all of its settings here are ints
+        self.chip = Chip(accept, **chip)
         self.lose = lose
         self.client = Client(CLIENT, range(first_port, first_port + 2000), self._to_mesh, lambda _deadline: None)
         self._turn = 0

@@ -5,44 +5,43 @@ Free buffers are a stack, as mPIPE's are: the one freed last is warm in the cach
 
 from __future__ import annotations
 
-import enum
-from collections import Counter
+from array import array
 from typing import Final
 
 from dlibos_node.memory import descriptor
+from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.layout import Pool
+from dlibos_node.memory.partition import Partition
 
 FREE: Final = -1
 SELF: Final = -2
 GENERATIONS: Final = 1 << 16
 
 
-class Refusal(enum.Enum):
-    """Why a release was not obeyed; the value is the metric's label."""
-
-    PARTITION = "foreign_partition"
-    BOUNDS = "out_of_bounds"
-    GENERATION = "stale_generation"
-    HOLDER = "not_the_holder"
-
-
 class Buffers:
-    """`count` buffers of `size` bytes from offset `base` of partition `number`.
+    """The buffers of one pool of a partition this tile owns.
 
-    A buffer is free, with its owner (SELF), or leased to a tile.
+    A buffer is free, with its owner (SELF), or leased to a tile. In a protected partition each change of a generation
+    is published in the partition's table, where readers find it.
     """
 
-    __slots__ = ("_free", "_generation", "_holder", "base", "count", "end", "number", "refused", "size")
+    __slots__ = (
+        "_first", "_free", "_generation", "_holder", "_published", "base", "count", "end", "number", "size",
+    )  # fmt: skip
 
-    def __init__(self, number: int, base: int, size: int, count: int) -> None:
-        self.number = number
-        self.base = base
-        self.size = size
-        self.count = count
-        self.end = base + size * count
-        self.refused: Counter[Refusal] = Counter()
-        self._free = list(range(count - 1, -1, -1))
-        self._holder = [FREE] * count
-        self._generation = [0] * count
+    def __init__(self, partition: Partition, pool: Pool) -> None:
+        self.number = partition.number
+        self.base = pool.base
+        self.size = pool.size
+        self.count = pool.count
+        self.end = pool.end
+        self._first = pool.first
+        self._published: memoryview | None = partition.generations if partition.protected else None
+        self._free = list(range(pool.count - 1, -1, -1))
+        self._holder = [FREE] * pool.count
+        self._generation = [partition.epoch] * pool.count
+        if self._published is not None:
+            self._published[pool.first : pool.first + pool.count] = array("H", self._generation)
 
     @property
     def free(self) -> int:
@@ -63,9 +62,12 @@ class Buffers:
         return slot
 
     def put(self, slot: int) -> None:
-        """Give back a buffer the owner holds."""
+        """Give back a buffer the owner holds, or takes back: descriptors of it are stale from now on."""
+        generation = (self._generation[slot] + 1) % GENERATIONS
         self._holder[slot] = FREE
-        self._generation[slot] = (self._generation[slot] + 1) % GENERATIONS
+        self._generation[slot] = generation
+        if self._published is not None:
+            self._published[self._first + slot] = generation
         self._free.append(slot)
 
     def offset(self, slot: int) -> int:
@@ -77,23 +79,27 @@ class Buffers:
         self._holder[slot] = tile
         return self.number << 48 | self._generation[slot] << 32
 
-    def release(self, word: int, tile: int) -> Refusal | None:
+    def lease(self, slot: int) -> int:
+        """Return the lease word of a buffer the owner keeps for itself."""
+        return self.number << 48 | self._generation[slot] << 32
+
+    def release(self, word: int, tile: int) -> Fault | None:
         """Take a lease back from `tile`; the reason if that is not its to give. Any offset inside names the buffer."""
         slot = ((word & descriptor.LOW32) - self.base) // self.size
-        reason: Refusal | None = None
         if word >> 48 != self.number:
-            reason = Refusal.PARTITION
-        elif not 0 <= slot < self.count:
-            reason = Refusal.BOUNDS
-        elif word >> 32 & 0xFFFF != self._generation[slot]:
-            reason = Refusal.GENERATION
-        elif self._holder[slot] != tile:
-            reason = Refusal.HOLDER
-        if reason is not None:
-            self.refused[reason] += 1
-            return reason
+            return Fault.PARTITION
+        if not 0 <= slot < self.count:
+            return Fault.BOUNDS
+        if word >> 32 & 0xFFFF != self._generation[slot]:
+            return Fault.GENERATION
+        if self._holder[slot] != tile:
+            return Fault.HOLDER
         self.put(slot)
         return None
+
+    def release_unchecked(self, word: int) -> None:
+        """Take a buffer back on the word of whoever says so (the unprotected mode). May raise IndexError."""
+        self.put(((word & descriptor.LOW32) - self.base) // self.size)
 
     def reclaim(self, tile: int) -> int:
         """Take back all that a dead tile held; return how many buffers that were."""

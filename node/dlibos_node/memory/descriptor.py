@@ -10,7 +10,7 @@
     +-----------+-----------+---------------------------+
 
 A partition's number carries its owner: tile << 6 | index. The generation is the buffer's: its owner counts it up each
-time the buffer is given out, so a stale descriptor does not match any more.
+time the buffer becomes free, so a stale descriptor does not match any more.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ INDEX_BITS: Final = 6
 LOW32: Final = 0xFFFF_FFFF
 HIGH32: Final = 0xFFFF_FFFF_0000_0000
 
-RX_INDEX: Final = 0
-TX_INDEX: Final = 1
-APP_INDEX: Final = 2
+INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+# A driver's RX partitions have the number of their domain as index.
+SYSTEM_DOMAIN: Final = 0  # of what belongs to no application: only stack tiles read it
+MAX_DOMAIN: Final = 61
+TX_INDEX: Final = 62
+APP_INDEX: Final = 63
 
 
 def partition_number(tile: int, index: int) -> int:

@@ -1,7 +1,7 @@
 """Partitions change hands as file descriptors over a unix socket (SCM_RIGHTS).
 
-A reader connects; the owner sends one JSON line, a list of {"number", "size"}, with the descriptors in the same order,
-and closes. Who may ask is the directory's mode for now: the mesh directory belongs to one user.
+A reader connects; the owner sends one JSON line, a list of {"number"}, with the descriptors in the same order, and
+closes. Who may ask is the directory's mode for now: the mesh directory belongs to one user.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from dlibos_node.errors import PartitionError
 from dlibos_node.memory.partition import Partition
 
-LIMIT = 8  # partitions of one tile
+LIMIT = 64  # partitions of one tile
 
 
 class Handover:
@@ -40,7 +40,7 @@ class Handover:
             client, _ = self._socket.accept()
         except BlockingIOError:
             return
-        line = json.dumps([{"number": p.number, "size": p.size} for p in self._partitions]) + "\n"
+        line = json.dumps([{"number": p.number} for p in self._partitions]) + "\n"
         with client:
             socket.send_fds(client, [line.encode()], [p.fd for p in self._partitions])
 
@@ -51,19 +51,19 @@ class Handover:
         self._path.unlink(missing_ok=True)
 
 
-async def fetch(path: str) -> list[Partition]:
-    """Map every partition of the tile that listens at `path`, read-only.
+async def fetch(path: str, *, protected: bool) -> list[Partition]:
+    """Map every partition of the tile that listens at `path`.
 
     Waits until the tile listens: the caller bounds the time. Raises PartitionError when the answer is not understood.
     """
     while True:
         try:
-            return await _fetch_once(path)
+            return await _fetch_once(path, protected=protected)
         except (FileNotFoundError, ConnectionRefusedError):
             await asyncio.sleep(0.02)
 
 
-async def _fetch_once(path: str) -> list[Partition]:
+async def _fetch_once(path: str, *, protected: bool) -> list[Partition]:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
@@ -76,11 +76,11 @@ async def _fetch_once(path: str) -> list[Partition]:
             loop.remove_reader(sock.fileno())
         line, fds, _, _ = socket.recv_fds(sock, 4096, LIMIT)
     try:
-        described = [(int(item["number"]), int(item["size"])) for item in json.loads(line)]
-        if len(described) != len(fds):
-            raise ValueError(f"{len(described)} partitions, {len(fds)} descriptors")
+        numbers = [int(item["number"]) for item in json.loads(line)]
+        if len(numbers) != len(fds):
+            raise ValueError(f"{len(numbers)} partitions, {len(fds)} descriptors")
     except (ValueError, KeyError, TypeError) as error:
         for fd in fds:
             os.close(fd)
         raise PartitionError(f"{path}: not a list of partitions ({error}): is it a tile of this version?") from error
-    return [Partition.attach(number, fd, size) for (number, size), fd in zip(described, fds, strict=True)]
+    return [Partition.attach(number, fd, protected=protected) for number, fd in zip(numbers, fds, strict=True)]

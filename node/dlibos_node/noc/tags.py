@@ -16,6 +16,7 @@
     stack   app     SENT        0      pairs of connection and bytes the peer newly acknowledged (at most 63)
     stack   app     PEER_CLOSED 0      connection (FIN)
     stack   app     DEAD        0      connection, reason (tcp.connection close reasons)
+    any     any     FAULT       2      reason (memory.fault.CODES), tag of the message that was refused
 
 One queue carries everything whose order matters between two roles: RECV must not overtake CONNECTED, CLOSE must not
 overtake SEND. RECV_DONE and SENT only count, so a tile gathers them while it works through a frame and sends them
@@ -36,6 +37,7 @@ RX: Final = 1
 TX_DONE: Final = 2
 TX: Final = 3
 RELEASE: Final = 4
+FAULT: Final = 5
 LISTEN: Final = 16
 SEND: Final = 17
 RECV_DONE: Final = 18

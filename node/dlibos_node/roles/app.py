@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from dlibos_node.noc import tags
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.dispatch import Dispatch
@@ -14,7 +15,16 @@ from dlibos_node.sockets.layer import Sockets
 class App:
     """One application tile."""
 
-    def __init__(self, sockets: Sockets, queues: Queues, flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sockets: Sockets,
+        queues: Queues,
+        stacks: Iterable[Peer],
+        faults: Faults,
+        flush: Callable[[], None],
+        *,
+        protected: bool,
+    ) -> None:
         self.sockets = sockets
         self._flush = flush
         table = {
@@ -25,7 +35,7 @@ class App:
             tags.PEER_CLOSED: (sockets.on_peer_closed, 1),
             tags.DEAD: (sockets.on_dead, 2),
         }
-        self.dispatch = Dispatch(queues, table)
+        self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
 
     def drain(self) -> None:
         """Let the application act on what happened."""

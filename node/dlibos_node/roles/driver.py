@@ -1,7 +1,7 @@
 """The driver tile: owns one queue of the network device.
 
-In: a frame is read straight into an RX buffer, steered by its flow hash, and its descriptor sent to a stack tile.
-Out: a TX message names a header in a stack tile's TX partition and payload in APP partitions; one gather write.
+In: a frame is read into an RX buffer of its domain, steered by its flow hash, and its descriptor sent to a stack tile.
+Out: a TX message names a header in that stack tile's TX partition and payload in APP partitions; one gather write.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from dlibos_node.memory import descriptor
+from dlibos_node.memory.descriptor import APP_INDEX, INDEX_MASK, LOW32, owner
+from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic import virtio
 from dlibos_node.nic.device import Device
 from dlibos_node.noc import tags
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.dispatch import Dispatch
 from dlibos_node.roles.moderation import Moderation
+from dlibos_node.roles.reception import Reception
 from dlibos_node.roles.role import Clock
-from dlibos_node.roles.rx import Received, RxMemory
+from dlibos_node.roles.rx import Received
 from dlibos_node.roles.steering import EVERYBODY, Steering
 from dlibos_node.wire.buffer import Buffer
 
@@ -34,7 +37,7 @@ class Drop(enum.Enum):
     RING_FULL = "ring_full"  # the stack tile has not kept up: its ring is full, as mPIPE's would be
     NO_STACK = "no_stack"
     RUNT = "runt"
-    DESCRIPTOR = "bad_descriptor"  # a TX message that names what is not there
+    DESCRIPTOR = "bad_descriptor"  # a TX message that names what is not there (unprotected: nothing else is looked at)
     DEVICE = "device"  # the device did not take the frame; its own counters say why
 
 
@@ -54,30 +57,35 @@ class _Target:
 class Driver:
     """One driver tile.
 
-    `views` maps partition numbers to what other tiles have handed over; `flush` sends what waits for one peer.
+    `foreign` maps numbers to partitions that other tiles have handed over; `flush` sends what waits for one peer.
     """
 
     def __init__(
         self,
         device: Device,
-        partition: Partition,
+        memory: Reception,
         steering: Steering,
         queues: Queues,
         stacks: list[Peer],
-        views: dict[int, memoryview],
+        foreign: dict[int, Partition],
+        faults: Faults,
         clock: Clock,
         flush: Callable[[int], None],
         *,
         hold: int,
         words: int,
         ring_words: int,
+        protected: bool,
     ) -> None:
-        self.dispatch = Dispatch(queues, {tags.TX: (self._transmit, 3), tags.RELEASE: (self._release, 1)})
-        self.memory = RxMemory(partition)
+        table = {tags.TX: (self._transmit, 3), tags.RELEASE: (self._release, 1)}
+        self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
+        self.memory = memory
         self.drops: Counter[Drop] = Counter()
         self.device = device
         self._steering = steering
-        self._views = views
+        self._foreign = foreign
+        self._faults = faults
+        self._protected = protected
         self._clock = clock
         self._flush = flush
         self._hold = hold / 1e6
@@ -105,14 +113,14 @@ class Driver:
 
     def _steer(self, frame: Received) -> None:
         offset, length = frame.offset + virtio.HEADER_LENGTH, frame.length - virtio.HEADER_LENGTH
-        view = self.memory.view
+        view = frame.memory.view
         if length < virtio.ETHERNET_LENGTH or not self._targets:
             self._drop(frame, Drop.RUNT if self._targets else Drop.NO_STACK)
             return
         flags = tags.RX_CHECKSUM_OK if view[frame.offset] else 0  # NEEDS_CSUM or DATA_VALID
         tile = self._steering.target(view, offset, length)
         if tile == EVERYBODY:
-            self._copy(offset, length)
+            self._copy(frame, offset, length)
             tile = self._steering.buckets[0]
         target = self._targets[tile]
         if not target.peer.up or len(target.waiting) > self._ring_words:
@@ -126,9 +134,9 @@ class Driver:
         frame.pool.put(frame.slot)
         self.drops[reason] += 1
 
-    def _copy(self, offset: int, length: int) -> None:
+    def _copy(self, frame: Received, offset: int, length: int) -> None:
         """Let every stack tile but the first hear a frame that concerns all; each copy has one reader and one lease."""
-        first, memory = self._steering.buckets[0], self.memory
+        first, memory = self._steering.buckets[0], frame.memory
         for tile, target in self._targets.items():
             if tile == first or not target.peer.up or length > memory.small.size:
                 continue
@@ -180,24 +188,60 @@ class Driver:
     def _transmit(self, source: int, payload: list[int], _now: int) -> None:
         """`payload` is the meta word, then place and lease word of each part (noc.tags)."""
         self._done[source] += 1
+        if self._protected and self._refuses(source, payload):
+            return
         meta = payload[0]
         parts: list[Buffer] = [virtio.tcp4_header(bool(meta & tags.TX_NEEDS_CHECKSUM), meta >> 16, meta >> 8 & 0xFF)]
-        views = self._views
+        foreign = self._foreign
         try:
             for i in range(1, len(payload), 2):
                 place = payload[i]
                 offset = place >> 32
-                parts.append(views[payload[i + 1] >> 48][offset : offset + (place & descriptor.LOW32)])
+                parts.append(foreign[payload[i + 1] >> 48].view[offset : offset + (place & LOW32)])
         except (KeyError, IndexError):
             self.drops[Drop.DESCRIPTOR] += 1
             return
         if not self.device.transmit(parts):
             self.drops[Drop.DEVICE] += 1
 
+    def _refuses(self, source: int, payload: list[int]) -> bool:
+        """Whether a part is not the sender's own header, or not an application's payload, or not current."""
+        fault = Fault.BOUNDS if len(payload) & 1 == 0 else self._examine(source, payload)
+        if fault is None:
+            return False
+        self._faults.report(source, fault, tags.TX)
+        return True
+
+    def _examine(self, source: int, payload: list[int]) -> Fault | None:
+        for i in range(1, len(payload), 2):
+            lease = payload[i + 1]
+            number = lease >> 48
+            partition = self._foreign.get(number)
+            mine = owner(number) == source if i == 1 else number & INDEX_MASK == APP_INDEX
+            if partition is None or not mine:
+                return Fault.PARTITION
+            fault = partition.check(payload[i], lease)
+            if fault is not None:
+                return fault
+        return None
+
     def _release(self, source: int, payload: list[int], _now: int) -> None:
+        if not self._protected:
+            self._release_unchecked(payload)
+            return
         release = self.memory.release
         for word in payload:
-            release(word, source)
+            fault = release(word, source)
+            if fault is not None:
+                self._faults.report(source, fault, tags.RELEASE)
+
+    def _release_unchecked(self, payload: list[int]) -> None:
+        release = self.memory.release_unchecked
+        try:
+            for word in payload:
+                release(word)
+        except (KeyError, IndexError):
+            self.drops[Drop.DESCRIPTOR] += 1
 
     # --- links --------------------------------------------------------------------------------------------------
 

@@ -27,12 +27,5 @@ class Clock(Protocol):
     def time(self) -> float:
         """Return monotonic seconds."""
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+    def call_at(self, when: float, callback: Callable[[], None]) -> object:
         """Call back at a time."""
-
-
-class Timer(Protocol):
-    """A timer that was set."""
-
-    def cancel(self) -> None:
-        """Do not call back."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import enum
+import errno
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from dlibos_node.memory import descriptor
-from dlibos_node.memory.descriptor import HIGH32, LOW32
+from dlibos_node.memory.descriptor import APP_INDEX, HIGH32, INDEX_MASK, LOW32, TX_INDEX, owner
+from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.partition import Partition
 from dlibos_node.noc import tags
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
+from dlibos_node.roles.app_events import AppEvents
 from dlibos_node.roles.dispatch import Dispatch
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.tx import FRAME_SIZE, TxPort
@@ -25,62 +29,16 @@ from dlibos_node.tcp.timers import NEVER
 class Drop(enum.Enum):
     """Why a message was not obeyed; the value is the metric's label."""
 
-    PARTITION = "unknown_partition"
-    BOUNDS = "out_of_bounds"
-    CONNECTION = "not_the_owner"  # a command on a connection of another application tile
+    PARTITION = "unknown_partition"  # not mapped here: a tile that has just come or gone (unprotected: or a forgery)
     CLOSED = "connection_gone"  # a command that crossed the connection's end: harmless
 
 
-class _Application:
-    """An application tile as the stack sees it."""
-
-    __slots__ = ("events", "peer", "recv", "sent")
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.events = peer.waiting[tags.EVENTS]
-        self.recv = peer.header(tags.RECV, tags.EVENTS, 3)
-        self.sent: list[int] = []  # pairs for SENT, gathered over a frame
-
-
-class AppEvents:
-    """`stack.Events`: what happens to a flow, as messages to the application tile it belongs to."""
-
-    def __init__(self, peers: dict[int, Peer]) -> None:
-        self._apps = {number: _Application(peer) for number, peer in peers.items()}
-
-    def connected(self, flow: Flow) -> None:
-        """CONNECTED."""
-        head = flow.header
-        ends = head.peer << 32 | head.peer_port << 16 | head.local_port
-        self._apps[flow.app].peer.post(tags.EVENTS, tags.CONNECTED, flow.handle, ends)
-
-    def received(self, flow: Flow, span: Span) -> None:
-        """RECV, naming the payload where the driver tile put it."""
-        app = self._apps[flow.app]
-        app.events += (app.recv, flow.handle, span.offset << 32 | span.length, span.lease & HIGH32)
-
-    def sent(self, flow: Flow, count: int) -> None:
-        """SENT, when the frame is done."""
-        self._apps[flow.app].sent += (flow.handle, count)
-
-    def peer_closed(self, flow: Flow) -> None:
-        """PEER_CLOSED."""
-        self._apps[flow.app].peer.post(tags.EVENTS, tags.PEER_CLOSED, flow.handle)
-
-    def dead(self, flow: Flow, reason: int) -> None:
-        """DEAD."""
-        self._apps[flow.app].peer.post(tags.EVENTS, tags.DEAD, flow.handle, reason)
-
-    def flush(self) -> None:
-        """Post what was gathered."""
-        for app in self._apps.values():
-            if app.sent:
-                app.peer.post_all(tags.EVENTS, tags.SENT, app.sent, 2)
-
-
 class Stack:
-    """One stack tile."""
+    """One stack tile.
+
+    `foreign` maps numbers to partitions that other tiles have handed over, `ports` application tiles to the ports of
+    their domain: no others may they listen on.
+    """
 
     def __init__(
         self,
@@ -88,33 +46,42 @@ class Stack:
         config: TcpConfig,
         port: TxPort,
         queues: Queues,
+        drivers: dict[int, Peer],
         apps: dict[int, Peer],
-        views: dict[int, memoryview],
+        foreign: dict[int, Partition],
+        ports: Mapping[int, frozenset[int]],
+        faults: Faults,
         clock: Clock,
         flush: Callable[[], None],
         *,
         secret: bytes,
         backlog: int,
+        protected: bool,
     ) -> None:
         self.drops: Counter[Drop] = Counter()
         self.port = port
-        self._events = AppEvents(apps)
+        self._events = AppEvents(apps, port)
         self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
         self._apps = apps
-        self._views = views
+        self._foreign = foreign
+        self._ports = ports
+        self._faults = faults
+        self._protected = protected
         self._clock = clock
         self._flush = flush
         self._armed = NEVER
-        table = {
-            tags.RX: (self._receive, 2),
-            tags.TX_DONE: (port.done, 1),
-            tags.LISTEN: (self._listen, 2),
-            tags.SEND: (self._send, 3),
-            tags.RECV_DONE: (self._recv_done, 2),
-            tags.CLOSE: (self._close, 1),
-            tags.ABORT: (self._abort, 1),
+        tables = {
+            "driver": {tags.RX: (self._receive, 2), tags.TX_DONE: (self._done, 1)},
+            "app": {
+                tags.LISTEN: (self._listen, 2),
+                tags.SEND: (self._send, 3),
+                tags.RECV_DONE: (self._recv_done, 2),
+                tags.CLOSE: (self._close, 1),
+                tags.ABORT: (self._abort, 1),
+            },
         }
-        self.dispatch = Dispatch(queues, table)
+        peers = [*drivers.values(), *apps.values()]
+        self.dispatch = Dispatch(queues, tables, peers, faults, protected=protected)
 
     def _now(self) -> int:
         return int(self._clock.time() * 1e6)
@@ -130,62 +97,90 @@ class Stack:
         self._arm()
         self._flush()
 
+    # --- driver tiles -------------------------------------------------------------------------------------------
+
     def _receive(self, source: int, payload: list[int], now: int) -> None:
         place, lease = payload[0], payload[1]
-        view = self._views.get(lease >> 48)
-        offset, length = place >> 32, place & LOW32
-        if view is None or descriptor.owner(lease >> 48) != source:
+        number = lease >> 48
+        partition = self._foreign.get(number)
+        if partition is None:
             self.drops[Drop.PARTITION] += 1
-        elif offset + length > len(view):
-            self.drops[Drop.BOUNDS] += 1
-        else:
-            self.port.held(source, offset)
-            word, verified, answer = lease & HIGH32 | offset, lease & tags.RX_CHECKSUM_OK, not lease & tags.RX_COPY
-            self.host.receive(Frame(view, offset, length, word, bool(verified), answer, source), now)
+            return
+        offset, length = place >> 32, place & LOW32
+        if self._protected:
+            # The generation is the sender's own to say: it owns the buffer and lends it with this message.
+            if owner(number) != source or number & INDEX_MASK >= TX_INDEX:
+                self._faults.report(source, Fault.PARTITION, tags.RX)
+                return
+            if partition.layout.slot(offset, length) < 0:
+                self._faults.report(source, Fault.BOUNDS, tags.RX)
+                return
+        word = lease & HIGH32 | offset
+        self.port.held(word)
+        verified, answer = bool(lease & tags.RX_CHECKSUM_OK), not lease & tags.RX_COPY
+        self.host.receive(Frame(partition.view, offset, length, word, verified, answer, source), now)
+
+    def _done(self, source: int, payload: list[int], _now: int) -> None:
+        if not self.port.done(source, payload[0]) and self._protected:
+            self._faults.report(source, Fault.EXCESS, tags.TX_DONE)
 
     # --- commands of application tiles ---------------------------------------------------------------------------
 
     def _listen(self, source: int, payload: list[int], _now: int) -> None:
         port, backlog = payload[0], payload[1]
-        error = self.host.flows.listeners.add(port, source, backlog)
+        if self._protected and port not in self._ports[source]:
+            self._faults.report(source, Fault.PORT, tags.LISTEN)
+            error = errno.EACCES
+        else:
+            error = self.host.flows.listeners.add(port, source, backlog)
         self._apps[source].post(tags.EVENTS, tags.LISTENING, port, error)
 
-    def _flow(self, source: int, handle: int) -> Flow | None:
+    def _flow(self, source: int, handle: int, tag: int) -> Flow | None:
         flow = self.host.flows.find(handle)
         if flow is None:
             self.drops[Drop.CLOSED] += 1
-        elif flow.app != source:
-            self.drops[Drop.CONNECTION] += 1
+        elif self._protected and flow.app != source:
+            self._faults.report(source, Fault.CONNECTION, tag)
             return None
         return flow
 
     def _send(self, source: int, payload: list[int], now: int) -> None:
-        flow = self._flow(source, payload[0])
+        flow = self._flow(source, payload[0], tags.SEND)
         if flow is None:
             return
         for i in range(1, len(payload) - 1, 2):
             place, lease = payload[i], payload[i + 1]
-            view = self._views.get(lease >> 48)
-            if view is None or descriptor.owner(lease >> 48) != source:
-                self.drops[Drop.PARTITION] += 1
-            elif (place >> 32) + (place & LOW32) > len(view):
-                self.drops[Drop.BOUNDS] += 1
-            else:
-                self.host.flows.send(flow, Span(lease & HIGH32, place >> 32, place & LOW32), now)
+            if self._protected:
+                fault = self._examine(source, place, lease)
+                if fault is not None:
+                    self._faults.report(source, fault, tags.SEND)
+                    return
+            self.host.flows.send(flow, Span(lease & HIGH32, place >> 32, place & LOW32), now)
+
+    def _examine(self, source: int, place: int, lease: int) -> Fault | None:
+        number = lease >> 48
+        partition = self._foreign.get(number)
+        if partition is None or owner(number) != source or number & INDEX_MASK != APP_INDEX:
+            return Fault.PARTITION
+        return partition.check(place, lease)
 
     def _recv_done(self, source: int, payload: list[int], now: int) -> None:
         for i in range(0, len(payload) - 1, 2):
-            flow = self._flow(source, payload[i])
-            if flow is not None:
+            flow = self._flow(source, payload[i], tags.RECV_DONE)
+            if flow is None:
+                continue
+            if self._protected and payload[i + 1] > flow.owing:
+                self._faults.report(source, Fault.EXCESS, tags.RECV_DONE)
+            else:
                 self.host.flows.consumed(flow, payload[i + 1], now)
 
     def _close(self, source: int, payload: list[int], now: int) -> None:
-        flow = self._flow(source, payload[0])
+        flow = self._flow(source, payload[0], tags.CLOSE)
         if flow is not None:
             self.host.flows.close(flow, now)
 
     def _abort(self, source: int, payload: list[int], now: int) -> None:
-        flow = self._flow(source, payload[0])
+        flow = self._flow(source, payload[0], tags.ABORT)
         if flow is not None:
             self.host.flows.abort(flow, now)
 
@@ -195,6 +190,7 @@ class Stack:
         """A driver tile's buffers, or an application tile's connections, begin or end with its link."""
         if peer.number in self._apps:
             if not peer.up:
+                self._events.forget(peer.number)
                 self.host.flows.abandon(peer.number, self._now())
                 self._finish()
         elif peer.up:

@@ -15,6 +15,25 @@ _ARP_BYTES: Final = ARP.to_bytes(2, "big")
 _TCP_UDP: Final = (6, 17)
 _MIX: Final = 0x9E37_79B1  # 2^32 / golden ratio: spreads neighbouring addresses and ports (Knuth, TAOCP 6.4)
 EVERYBODY: Final = -1
+NO_PORT: Final = -1
+_IP: Final = 14  # Ethernet header
+
+
+def destination_port(view: memoryview, offset: int, length: int) -> int:
+    """Return the TCP or UDP port that the Ethernet frame at `offset` is for; NO_PORT when there is none to read.
+
+    Only the first fragment of a packet has ports; IP options move them.
+    """
+    if length < _NEEDED:
+        return NO_PORT
+    ethertype, version, fragment, protocol, _, _, _, _ = _TUPLE.unpack_from(view, offset)
+    at = _IP + (version & 0xF) * 4
+    if ethertype != IPV4 or version < 0x45 or version > 0x4F or protocol not in _TCP_UDP or fragment & 0x1FFF:
+        return NO_PORT
+    if at + 4 > length:
+        return NO_PORT
+    port: int = view[offset + at + 2] << 8 | view[offset + at + 3]
+    return port
 
 
 class Steering:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from dlibos_node.memory import descriptor
+from dlibos_node.memory import descriptor, layout
 from dlibos_node.memory.buffers import Buffers
 from dlibos_node.memory.partition import Partition
 from dlibos_node.noc import tags
@@ -17,43 +17,50 @@ from dlibos_node.noc.peer import Peer
 from dlibos_node.roles import rx
 from dlibos_node.tcp.span import Span
 
-HEADER_SIZE: Final = 128  # Ethernet 14, IPv4 up to 60, TCP up to 60 do not all come at once
-HEADER_COUNT: Final = 8192
-FRAME_SIZE: Final = 2048  # whole frames the stack makes itself: ICMP echo
-FRAME_COUNT: Final = 256
-_LARGE_AT: Final = rx.SMALL * rx.SMALL_COUNT  # where a driver's large receive buffers begin
-
-SIZE: Final = HEADER_SIZE * HEADER_COUNT + FRAME_SIZE * FRAME_COUNT
+HEADER_SIZE: Final = layout.TX.pools[0].size  # Ethernet 14, IPv4 up to 60, TCP up to 60 do not all come at once
+FRAME_SIZE: Final = layout.TX.pools[1].size  # whole frames the stack makes itself: ICMP echo
+_LARGE_AT: Final = layout.RX.pools[1].base  # where a driver's large receive buffers begin
 
 
 class _Way:
     """One driver tile: what it was told to send and has not reported done, and what could not be told yet."""
 
-    __slots__ = ("backlog", "flying", "header", "large", "peer", "releases", "sending", "small")
+    __slots__ = ("backlog", "born", "finished", "flying", "header", "peer", "releases", "sending")
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, ticket: int) -> None:
         self.peer = peer
+        self.born = ticket  # the last ticket before this driver came up
+        self.finished = ticket  # the last whose frame it has transmitted
         self.sending = peer.waiting[tags.COMMANDS]
         self.header = peer.header(tags.TX, tags.COMMANDS, 0)
-        self.flying: deque[tuple[Buffers, int]] = deque()
-        self.backlog: deque[tuple[bytes, Sequence[Span], int]] = deque()
+        self.flying: deque[tuple[Buffers, int, int]] = deque()  # pool, slot, ticket
+        self.backlog: deque[tuple[bytes, Sequence[Span], int, int]] = deque()
         self.releases: list[int] = []
-        self.small = 0  # small and large RX buffers of this driver that the stack holds
+
+
+class _Held:
+    """How many small and large buffers of one RX partition the stack holds."""
+
+    __slots__ = ("large", "small")
+
+    def __init__(self) -> None:
+        self.small = 0
         self.large = 0
 
 
 class TxPort:
-    """`stack.Port` over the NoC. `share` of a driver's receive buffers is what this stack may hold without worry."""
+    """`stack.Port` over the NoC. `share` of an RX partition's buffers is what this stack may hold without worry."""
 
     def __init__(self, partition: Partition, share: float = 0.5) -> None:
         self._most_small = int(rx.SMALL_COUNT * share)
         self._most_large = int(rx.LARGE_COUNT * share)
         self.unroutable = 0  # frames and releases for a driver tile that is not there
         self._view = partition.view
-        self._headers = Buffers(partition.number, 0, HEADER_SIZE, HEADER_COUNT)
-        self._frames = Buffers(partition.number, self._headers.end, FRAME_SIZE, FRAME_COUNT)
-        self._lease = descriptor.lease(partition.number, 0)
+        self._headers = Buffers(partition, partition.layout.pools[0])
+        self._frames = Buffers(partition, partition.layout.pools[1])
+        self._ticket = 0
         self._ways: dict[int, _Way] = {}
+        self._held: dict[int, _Held] = {}  # by number of the RX partition
 
     @property
     def in_use(self) -> int:
@@ -63,53 +70,65 @@ class TxPort:
     def attach(self, peer: Peer) -> None:
         """A driver tile came up: everything it knew is void."""
         self.detach(peer.number)
-        self._ways[peer.number] = _Way(peer)
+        self._ways[peer.number] = _Way(peer, self._ticket)
 
     def detach(self, number: int) -> None:
         """A driver tile went: its headers are free, what waited for it is lost (TCP sends it again elsewhere)."""
+        for partition in [held for held in self._held if descriptor.owner(held) == number]:
+            del self._held[partition]
         way = self._ways.pop(number, None)
         if way is not None:
-            for pool, slot in way.flying:
+            for pool, slot, _ in way.flying:
                 pool.put(slot)
 
     # --- stack.Port ---------------------------------------------------------------------------------------------
 
-    def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> None:
-        """Send a frame by way of driver tile `route`; without a free TX buffer it waits its turn."""
+    def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> int:
+        """Send a frame by way of driver tile `route`; without a free TX buffer it waits. Returns its ticket."""
         way = self._ways.get(route)
+        self._ticket = ticket = self._ticket + 1
         if way is None:
             self.unroutable += 1
-        elif way.backlog or not self._post(way, header, spans, gso_size):
-            way.backlog.append((header, spans, gso_size))
+        elif way.backlog or not self._post(way, header, spans, gso_size, ticket):
+            way.backlog.append((header, spans, gso_size, ticket))
+        return ticket
 
-    def held(self, source: int, offset: int) -> None:
-        """Note that a frame at `offset` of a driver's RX partition is the stack's to release."""
-        way = self._ways.get(source)
-        if way is not None and offset < _LARGE_AT:
-            way.small += 1
-        elif way is not None:
-            way.large += 1
+    def finished(self, route: int, ticket: int) -> bool:
+        """Whether driver tile `route` will not read the payload of that frame any more."""
+        way = self._ways.get(route)
+        return way is None or ticket <= way.born or ticket <= way.finished
+
+    def held(self, lease: int) -> None:
+        """Note that a received frame is the stack's to release."""
+        held = self._held.get(lease >> 48)
+        if held is None:
+            held = self._held[lease >> 48] = _Held()
+        if lease & descriptor.LOW32 < _LARGE_AT:
+            held.small += 1
+        else:
+            held.large += 1
 
     def release(self, lease: int) -> None:
         """Note a buffer of the driver that owns it; `flush_releases` sends them."""
-        way = self._ways.get(descriptor.owner(lease >> 48))
-        if way is None:
+        number = lease >> 48
+        way, held = self._ways.get(descriptor.owner(number)), self._held.get(number)
+        if way is None or held is None:
             self.unroutable += 1
             return
         way.releases.append(lease)
         if lease & descriptor.LOW32 < _LARGE_AT:
-            way.small -= 1
+            held.small -= 1
         else:
-            way.large -= 1
+            held.large -= 1
 
-    def short(self, route: int) -> bool:
-        """Whether this stack holds its share of a driver's receive buffers."""
-        way = self._ways.get(route)
-        return way is not None and (way.small > self._most_small or way.large > self._most_large)
+    def short(self, lease: int) -> bool:
+        """Whether this stack holds its share of the RX partition that a frame lies in."""
+        held = self._held.get(lease >> 48)
+        return held is not None and (held.small > self._most_small or held.large > self._most_large)
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _post(self, way: _Way, header: bytes, spans: Sequence[Span], gso_size: int) -> bool:
+    def _post(self, way: _Way, header: bytes, spans: Sequence[Span], gso_size: int, ticket: int) -> bool:
         size = len(header)
         pool = self._headers if size <= HEADER_SIZE else self._frames
         slot = pool.take()
@@ -118,23 +137,24 @@ class TxPort:
         offset = pool.base + slot * pool.size
         self._view[offset : offset + size] = header
         flags = tags.TX_NEEDS_CHECKSUM if header[12:14] == b"\x08\x00" and header[23] == 6 else 0
-        words = [0, gso_size << 16 | min(size, 255) << 8 | flags, offset << 32 | size, self._lease]
+        words = [0, gso_size << 16 | min(size, 255) << 8 | flags, offset << 32 | size, pool.lease(slot)]
         for span in spans:
             words += (span.offset << 32 | span.length, span.lease & descriptor.HIGH32)
         words[0] = way.header | len(words) - 1
         way.sending += words
-        way.flying.append((pool, slot))
+        way.flying.append((pool, slot, ticket))
         return True
 
-    def done(self, source: int, payload: list[int], _now: int) -> None:
-        """TX_DONE: a driver tile has finished its oldest frames."""
-        way, count = self._ways[source], payload[0]
-        flying = way.flying
-        for _ in range(min(count, len(flying))):
-            pool, slot = flying.popleft()
+    def done(self, source: int, count: int) -> bool:
+        """A driver tile has finished its oldest `count` frames; False when it was not given so many."""
+        way = self._ways[source]
+        flying, possible = way.flying, count <= len(way.flying)
+        for _ in range(count if possible else len(flying)):
+            pool, slot, way.finished = flying.popleft()
             pool.put(slot)
         while way.backlog and self._post(way, *way.backlog[0]):
             way.backlog.popleft()
+        return possible
 
     def flush_releases(self) -> None:
         """Give the collected RX buffers back, as many in one message as it holds."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from dlibos_node.memory import layout
 from dlibos_node.memory.buffers import Buffers
 from dlibos_node.memory.partition import Partition
 
-SMALL: Final = 2048
-SMALL_COUNT: Final = 8192
-MEDIUM: Final = 16 * 1024
-MEDIUM_COUNT: Final = 1024
-LARGE: Final = 64 * 1024
-LARGE_COUNT: Final = 1024
-SIZE: Final = SMALL * SMALL_COUNT + MEDIUM * MEDIUM_COUNT + LARGE * LARGE_COUNT
+SMALL: Final = layout.APP.pools[0].size
+MEDIUM: Final = layout.APP.pools[1].size
+LARGE: Final = layout.APP.pools[2].size
 
 
 class AppMemory:
@@ -23,9 +20,7 @@ class AppMemory:
 
     def __init__(self, partition: Partition) -> None:
         self.view = partition.view
-        self.small = Buffers(partition.number, 0, SMALL, SMALL_COUNT)
-        self.medium = Buffers(partition.number, self.small.end, MEDIUM, MEDIUM_COUNT)
-        self.large = Buffers(partition.number, self.medium.end, LARGE, LARGE_COUNT)
+        self.small, self.medium, self.large = (Buffers(partition, pool) for pool in partition.layout.pools)
 
     def take(self, size: int) -> tuple[Buffers, int] | None:
         """Return a free buffer: the smallest kind that holds `size` bytes, else a larger, else the largest there is."""

@@ -7,8 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from dlibos_node.memory.descriptor import LOW32, owner
+from dlibos_node.memory.descriptor import LOW32
+from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.partition import Partition
 from dlibos_node.noc import tags
+from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.sockets.api import Accept
 from dlibos_node.sockets.buffers import AppMemory
@@ -22,22 +25,34 @@ class Drop(enum.Enum):
     """Why an event was not delivered; the value is the metric's label."""
 
     CLOSED = "connection_gone"
-    PARTITION = "unknown_partition"
-    BOUNDS = "out_of_bounds"
+    PARTITION = "unknown_partition"  # not mapped here: a driver tile that has just come or gone
     HANDLER = "handler_failed"  # the application raised: its connection was reset
 
 
 class Sockets:
-    """The table of connections. `stacks` are the tiles that run TCP, `views` the RX partitions by number."""
+    """The table of connections.
 
-    def __init__(self, memory: AppMemory, stacks: dict[int, Peer], views: dict[int, memoryview]) -> None:
+    `stacks` are the tiles that run TCP, `foreign` the RX partitions of this tile's domain by number.
+    """
+
+    def __init__(
+        self,
+        memory: AppMemory,
+        stacks: dict[int, Peer],
+        foreign: dict[int, Partition],
+        faults: Faults,
+        *,
+        protected: bool,
+    ) -> None:
         self.memory = memory
         self.drops: Counter[Drop] = Counter()
         self.accepted = 0
         self.listening: set[int] = set()  # stack tiles that have confirmed
         self.problem = ""
         self._stacks = stacks
-        self._views = views
+        self._foreign = foreign
+        self._faults = faults
+        self._protected = protected
         self._sockets: dict[int, Socket] = {}
         self._consumed: dict[int, list[int]] = {number: [] for number in stacks}
         self._refused: list[Socket] = []
@@ -95,20 +110,33 @@ class Sockets:
         """RECV: the payload is read where it lies."""
         handle, place, lease = payload[0], payload[1], payload[2]
         socket = self._sockets.get(source << 32 | handle)
-        view = self._views.get(lease >> 48)
+        partition = self._foreign.get(lease >> 48)
         offset, length = place >> 32, place & LOW32
         if socket is None:
             self.drops[Drop.CLOSED] += 1
             self._consumed[source] += (handle, length)
-        elif view is None or owner(lease >> 48) == source:
-            self.drops[Drop.PARTITION] += 1
-        elif offset + length > len(view):
-            self.drops[Drop.BOUNDS] += 1
+        elif partition is None or (self._protected and self._refuses(source, partition, place, lease)):
+            self._unreadable(source, handle, length, partition)
         else:
             try:
-                socket.receive_(view[offset : offset + length])
+                socket.receive_(partition.view[offset : offset + length])
             except Exception:
                 self._failed(socket)
+
+    def _refuses(self, source: int, partition: Partition, place: int, lease: int) -> bool:
+        fault = partition.check(place, lease)
+        if fault is not None:
+            self._faults.report(source, fault, tags.RECV)
+        return fault is not None
+
+    def _unreadable(self, source: int, handle: int, length: int, partition: Partition | None) -> None:
+        """The payload cannot be had, so the connection would go on with a gap: it is reset."""
+        if partition is None and self._protected:
+            self._faults.report(source, Fault.PARTITION, tags.RECV)
+        elif partition is None:
+            self.drops[Drop.PARTITION] += 1
+        self._consumed[source] += (handle, length)
+        self._sockets[source << 32 | handle].abort()
 
     def on_sent(self, source: int, payload: list[int], _now: int) -> None:
         """SENT."""
@@ -116,6 +144,8 @@ class Sockets:
             socket = self._sockets.get(source << 32 | payload[i])
             if socket is None:
                 self.drops[Drop.CLOSED] += 1
+            elif self._protected and payload[i + 1] > socket.unacknowledged:
+                self._faults.report(source, Fault.EXCESS, tags.SENT)
             else:
                 socket.acknowledge_(payload[i + 1])
                 self._call(socket, socket.handler.sent)

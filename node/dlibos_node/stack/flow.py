@@ -60,7 +60,10 @@ class Header:
 class Flow:
     """A connection with its 4-tuple. `key` finds it in the table, `handle` names it to the application tile."""
 
-    __slots__ = ("app", "armed", "conn", "dead", "established", "handle", "header", "key", "read", "route", "unread")
+    __slots__ = (
+        "app", "armed", "conn", "dead", "earlier", "established", "handle", "header", "key", "owing", "read", "route",
+        "sent_by", "ticket", "unread",
+    )  # fmt: skip
 
     def __init__(self, key: int, handle: int, conn: Connection, header: Header, app: int, route: int) -> None:
         self.key = key
@@ -74,6 +77,17 @@ class Flow:
         self.armed = NEVER  # the deadline that stands in the host's heap for this flow
         self.unread: deque[tuple[int, int]] = deque()  # (length, lease) of what the application has not consumed
         self.read = 0  # bytes of unread[0] it has consumed
+        self.owing = 0  # bytes the application was told of and has not consumed
+        self.sent_by = route  # the way payload went last, and its ticket there
+        self.ticket = 0
+        self.earlier: list[tuple[int, int]] = []  # the same of ways it went before, while that may matter
+
+    def on_its_way(self, route: int, ticket: int) -> None:
+        """Payload was given out to leave by `route`."""
+        if route != self.sent_by:
+            self.earlier.append((self.sent_by, self.ticket))
+            self.sent_by = route
+        self.ticket = ticket
 
     @property
     def holds(self) -> int:

@@ -106,7 +106,7 @@ class Flows:
         """Take a valid segment of a known connection; its buffer is released here unless its payload is kept."""
         self.statistics.segments_in += 1
         flow.route = route
-        if span is not None and self._port.short(route) and flow.holds >= FAIR_SHARE:
+        if span is not None and self._port.short(lease) and flow.holds >= FAIR_SHARE:
             self._drops[Drop.MEMORY] += 1
             self._port.release(lease)
             return
@@ -142,7 +142,8 @@ class Flows:
         self._service(flow, now)
 
     def consumed(self, flow: Flow, count: int, now: int) -> None:
-        """The application has read `count` bytes: release the buffers they fill, open the window."""
+        """The application has read `count` <= `flow.owing` bytes: release the buffers they fill, open the window."""
+        flow.owing -= count
         unread, left = flow.unread, flow.read + count
         while unread and left >= unread[0][0]:
             length, lease = unread.popleft()
@@ -205,11 +206,11 @@ class Flows:
             for span in conn.released:
                 self._port.release(span.lease)
             conn.released.clear()
+        if conn.events:
+            self._report(flow)  # before new payload goes out: what is acknowledged lay in what went out before
         if conn.outbox:
             self._transmit(flow, conn.outbox)
             conn.outbox.clear()
-        if conn.events:
-            self._report(flow)
         deadline = conn.deadline
         if deadline < flow.armed:
             flow.armed = deadline
@@ -220,7 +221,9 @@ class Flows:
         self.statistics.segments_out += len(segments)
         for segment in segments:
             gso_size = segment.mss if segment.length > segment.mss else 0
-            port.transmit(route, pack(segment), segment.spans, gso_size)
+            ticket = port.transmit(route, pack(segment), segment.spans, gso_size)
+            if segment.length:
+                flow.on_its_way(route, ticket)
 
     def _report(self, flow: Flow) -> None:
         upcalls = self._upcalls
@@ -228,6 +231,7 @@ class Flows:
         for kind, value in happened:
             if isinstance(value, Span):
                 flow.unread.append((value.length, value.lease))
+                flow.owing += value.length
                 upcalls.received(flow, value)
             elif kind == event.ACKED:
                 upcalls.sent(flow, value or 0)

@@ -34,18 +34,23 @@ class Drop(enum.Enum):
 class Port(Protocol):
     """The tile's way out; `route` is the driver tile a frame leaves by."""
 
-    def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> None:
+    def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> int:
         """Send one frame: `header` (Ethernet up to the end of the transport header), then the spans' bytes.
+
+        Returns a ticket, larger than all before: `finished` tells when the spans' bytes are not read any more.
 
         A TCP header carries its pseudo-header's sum, as virtio's NEEDS_CSUM wants it: every device of ours completes
         it, or its reader does without. `gso_size` > 0 asks for cutting into segments with that much payload.
         """
 
+    def finished(self, route: int, ticket: int) -> bool:
+        """Whether the frame with that ticket has left by `route`, or never will."""
+
     def release(self, lease: int) -> None:
         """Give a received frame's buffer back. Called exactly once for each frame the host was given."""
 
-    def short(self, route: int) -> bool:
-        """Whether this host holds so many receive buffers of a driver that others might go without."""
+    def short(self, lease: int) -> bool:
+        """Whether this host holds so many buffers of the memory a frame lies in that others might go without."""
 
 
 class Events(Protocol):
@@ -58,7 +63,7 @@ class Events(Protocol):
         """Payload in order; its lease ends with `Host.consumed`."""
 
     def sent(self, flow: Flow, count: int) -> None:
-        """The peer acknowledged `count` more bytes."""
+        """The peer acknowledged `count` more bytes. A retransmission of them may still be on its way out."""
 
     def peer_closed(self, flow: Flow) -> None:
         """The peer sent FIN."""

@@ -13,7 +13,7 @@ from dlibos_orchestrator.cli import values
 from dlibos_orchestrator.cli.config import read_config
 from dlibos_orchestrator.cli.parser import Parser, Subparsers
 from dlibos_orchestrator.cli.ps import as_json, print_tiles
-from dlibos_orchestrator.model.options import NIC_CHOICES, MeshOptions
+from dlibos_orchestrator.model.options import NIC_CHOICES, PROTECTIONS, MeshOptions
 from dlibos_orchestrator.output import notice, print_json
 from dlibos_orchestrator.runtime import local
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
@@ -54,6 +54,20 @@ def add_mesh_flags(parser: Parser) -> None:
     parser.add_argument(
         "--fault", type=values.faults, metavar="loss=0.01,seed=3", help="seeded faults at the interface"
     )
+    parser.add_argument(
+        "--protection",
+        choices=PROTECTIONS,
+        help="protected (default); unprotected: the same tiles, nothing sealed or checked; fused: one tile does all "
+        "(--driver says how many such tiles)",
+    )
+    parser.add_argument(
+        "--domain",
+        type=values.domain,
+        action="append",
+        metavar="name=a,port=80,app=2",
+        help="a protection domain: its application (kind=web, root=DIR), port and app tiles; repeatable, in place of "
+        "--app, --app-kind and --root",
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the mesh (default)")
     parser.add_argument("--mesh", type=values.mesh_size, metavar="WxH", help="size of the mesh (6x6)")
 
@@ -79,11 +93,11 @@ def merge_config(args: argparse.Namespace, values_of_file: Mapping[str, object])
 
 def mesh_options(args: argparse.Namespace) -> MeshOptions:
     """Return the mesh that the flags describe."""
-    plain = ("name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault")
+    plain = ("name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault", "protection")
     options = replace(MeshOptions(), **{key: value for key in plain if (value := getattr(args, key)) is not None})
     if args.mesh is not None:
         options = replace(options, width=args.mesh[0], height=args.mesh[1])
-    return replace(options, publish=tuple(args.publish or ()))
+    return replace(options, publish=tuple(args.publish or ()), domain=tuple(args.domain or ()))
 
 
 def report(directory: MeshDirectory, output: str) -> None:

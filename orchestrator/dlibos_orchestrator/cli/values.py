@@ -8,10 +8,11 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Final
 
-from dlibos_orchestrator.model.options import Faults, Published
+from dlibos_orchestrator.model.options import NAME, Domain, Faults, Published
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+DOMAIN_KEYS: Final = ("name", "port", "app", "kind", "root")
 PROBABILITIES: Final = ("loss", "duplicate", "corrupt", "reorder")
 
 
@@ -60,6 +61,23 @@ def faults(text: str) -> Faults:
         else:
             raise ArgumentTypeError(f"unknown fault {key!r}; known: {', '.join(PROBABILITIES)} (0 to 1) and seed")
     return Faults(seed=seed, **values)
+
+
+def domain(text: str) -> Domain:
+    """Return the protection domain of "name=a,port=80,app=2,kind=web,root=DIR"."""
+    given: dict[str, str] = {}
+    for item in text.split(","):
+        key, equals, value = item.partition("=")
+        if key not in DOMAIN_KEYS or not equals:
+            raise ArgumentTypeError(f"{item!r} is not KEY=VALUE with a key of {', '.join(DOMAIN_KEYS)}")
+        given[key] = value
+    if not NAME.fullmatch(given.get("name", "")):
+        raise ArgumentTypeError(f"{text!r} needs a name of a-z 0-9 _ -, such as name=a,port=80")
+    if not _is_port(given.get("port", "80")):
+        raise ArgumentTypeError(f"port={given['port']} is not a port from 1 to 65535")
+    root = path(given["root"]) if "root" in given else None
+    app = count(given.get("app", "1"))
+    return Domain(given["name"], given.get("kind", "web"), int(given.get("port", "80")), app, root)
 
 
 def path(text: str) -> Path:

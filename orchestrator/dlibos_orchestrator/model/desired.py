@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,11 @@ PEER_ADDRESS: Final = "10.77.0.1/24"
 MESH_MAC: Final = "02:d1:b0:00:00:02"
 PEER_MAC: Final = "02:d1:b0:00:00:01"
 MTU: Final = 1500
+PROTECTION: Final = {
+    "protected": mesh_pb2.PROTECTION_PROTECTED,
+    "unprotected": mesh_pb2.PROTECTION_UNPROTECTED,
+    "fused": mesh_pb2.PROTECTION_FUSED,
+}
 
 
 def desired_mesh(
@@ -23,9 +29,19 @@ def desired_mesh(
 ) -> mesh_pb2.Mesh:
     """Return the desired state of a mesh whose sockets live in `directory`; `kind` is what `--nic` came to."""
     mesh = mesh_pb2.Mesh(id=mesh_id, width=options.width, height=options.height, nic=_nic(options, kind, directory))
-    for tile, role in enumerate(place(options)):
-        mesh.tiles.append(_tile(options, tile, role, directory))
+    mesh.protection = PROTECTION[options.protection]
+    for domain in options.domains:
+        mesh.domains.add(name=domain.name, ports=[domain.port])
+    for tile, (role, number) in enumerate(zip(place(options), domains_of_tiles(options), strict=True)):
+        mesh.tiles.append(_tile(options, tile, role, number, directory))
     return mesh
+
+
+def domains_of_tiles(options: MeshOptions) -> list[int]:
+    """Return the number of each tile's domain, 0 for those that run no application, in the order of `place`."""
+    numbers = chain.from_iterable([number] * domain.app for number, domain in enumerate(options.domains, 1))
+    of_role = {mesh_pb2.ROLE_APP: numbers, mesh_pb2.ROLE_FUSED: repeat(1)}
+    return [next(of_role[role]) if role in of_role else 0 for role in place(options)]
 
 
 def same_mesh(one: mesh_pb2.Mesh, other: mesh_pb2.Mesh) -> bool:
@@ -52,13 +68,17 @@ def _nic(options: MeshOptions, kind: mesh_pb2.NicKind.ValueType, directory: Path
     return nic
 
 
-def _tile(options: MeshOptions, tile: int, role: mesh_pb2.Role.ValueType, directory: Path) -> mesh_pb2.Tile:
+def _tile(
+    options: MeshOptions, tile: int, role: mesh_pb2.Role.ValueType, domain: int, directory: Path
+) -> mesh_pb2.Tile:
     desired = mesh_pb2.Tile(
         tile=tile,
         role=role,
+        domain=domain,
         address=f"unix:{directory / 'noc' / f'{tile}.sock'}",
         memory=str(directory / "mem" / f"{tile}.sock"),
     )
-    if role == mesh_pb2.ROLE_APP:
-        desired.app.CopyFrom(mesh_pb2.App(kind=options.app_kind, root=str(options.root or "")))
+    if domain:
+        runs = options.domains[domain - 1]
+        desired.app.CopyFrom(mesh_pb2.App(kind=runs.kind, root=str(runs.root or ""), port=runs.port))
     return desired

@@ -9,7 +9,9 @@ from typing import Final
 
 from dlibos_orchestrator.errors import UsageError
 
-APP_KINDS: Final = ("web",)
+APP_KINDS: Final = {"web": 80}
+"""Kinds of application, with the port each listens on unless told otherwise."""
+PROTECTIONS: Final = ("protected", "unprotected", "fused")
 NIC_CHOICES: Final = ("auto", "tap", "user")
 MAX_SIDE: Final = 16  # a quarter of what 4-digit tile ids in socket paths would allow, and four times a TILE-Gx36 row
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -36,6 +38,17 @@ class Faults:
 
 
 @dataclass(frozen=True)
+class Domain:
+    """A protection domain: `app` tiles that run one application on one port; no other domain sees its memory."""
+
+    name: str
+    kind: str = "web"
+    port: int = 80
+    app: int = 1
+    root: Path | None = None
+
+
+@dataclass(frozen=True)
 class MeshOptions:
     """One mesh as asked for. `check` says whether it can be."""
 
@@ -52,21 +65,46 @@ class MeshOptions:
     nic: str = "auto"
     pcap: Path | None = None
     fault: Faults | None = None
+    protection: str = "protected"
+    domain: tuple[Domain, ...] = ()
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """All protection domains: those asked for, else one that runs `app_kind` on `app` tiles."""
+        port = APP_KINDS.get(self.app_kind, 80)
+        return self.domain or (Domain("default", self.app_kind, port, self.app, self.root),)
 
     @property
     def tiles(self) -> int:
         """Count of tiles asked for, of every role."""
-        return self.driver + self.stack + self.app + self.idle
+        if self.protection == "fused":
+            return self.driver + self.idle
+        return self.driver + self.stack + sum(domain.app for domain in self.domains) + self.idle
 
     def check(self) -> None:
         """Raise UsageError, one line with the fix, for a mesh that cannot be."""
         check_name(self.name)
         self._check_counts()
-        if self.app_kind not in APP_KINDS:
-            raise UsageError(f"unknown --app-kind {self.app_kind!r}; known: {', '.join(APP_KINDS)}")
-        for flag, folder in (("--root", self.root), ("--pcap", self.pcap)):
+        self._check_domains()
+        roots = [("--root" if not self.domain else f"--domain {d.name}: root", d.root) for d in self.domains]
+        for flag, folder in (*roots, ("--pcap", self.pcap)):
             if folder is not None and not folder.is_dir():
                 raise UsageError(f"{flag} {folder} is not a directory; make it, name another, or leave {flag} out")
+
+    def _check_domains(self) -> None:
+        if self.protection == "fused" and len(self.domains) > 1:
+            raise UsageError("--protection fused: one address space keeps no two domains apart; name one --domain")
+        ports: dict[int, str] = {}
+        for domain in self.domains:
+            if domain.kind not in APP_KINDS:
+                raise UsageError(f"unknown kind of application {domain.kind!r}; known: {', '.join(APP_KINDS)}")
+            if domain.app < 1 and self.domain:
+                raise UsageError(f"domain {domain.name} has no app tile; give it app=1 or leave it out")
+            if domain.port in ports:
+                raise UsageError(f"domains {ports[domain.port]} and {domain.name} both use port {domain.port}")
+            ports[domain.port] = domain.name
+        if len({domain.name for domain in self.domains}) < len(self.domains):
+            raise UsageError("two domains have the same name; give each --domain its own name=")
 
     def _check_counts(self) -> None:
         for role in ("driver", "stack", "app"):

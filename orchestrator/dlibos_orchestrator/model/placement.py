@@ -12,10 +12,12 @@ from dlibos_orchestrator.model.options import MeshOptions
 
 def place(options: MeshOptions) -> list[mesh_pb2.Role.ValueType]:
     """Return the role of each tile; the index is the tile id, y * width + x."""
+    if options.protection == "fused":
+        return [mesh_pb2.ROLE_FUSED] * options.driver + [mesh_pb2.ROLE_IDLE] * options.idle
     counts = (
         (mesh_pb2.ROLE_DRIVER, options.driver),
         (mesh_pb2.ROLE_STACK, options.stack),
-        (mesh_pb2.ROLE_APP, options.app),
+        (mesh_pb2.ROLE_APP, sum(domain.app for domain in options.domains)),
         (mesh_pb2.ROLE_IDLE, options.idle),
     )
     return [role for role, count in counts for _ in range(count)]

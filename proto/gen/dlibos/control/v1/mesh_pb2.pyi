@@ -32,6 +32,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_DRIVER: _Role.ValueType  # 2
     ROLE_STACK: _Role.ValueType  # 3
     ROLE_APP: _Role.ValueType  # 4
+    ROLE_FUSED: _Role.ValueType  # 5
+    """driver, stack and app in one address space; only in a mesh whose protection is FUSED"""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper): ...
 
@@ -40,7 +42,37 @@ ROLE_IDLE: Role.ValueType  # 1
 ROLE_DRIVER: Role.ValueType  # 2
 ROLE_STACK: Role.ValueType  # 3
 ROLE_APP: Role.ValueType  # 4
+ROLE_FUSED: Role.ValueType  # 5
+"""driver, stack and app in one address space; only in a mesh whose protection is FUSED"""
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _Protection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProtectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Protection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROTECTION_UNSPECIFIED: _Protection.ValueType  # 0
+    """as PROTECTED"""
+    PROTECTION_PROTECTED: _Protection.ValueType  # 1
+    """partitions sealed, descriptors checked, peers proved, processes hardened"""
+    PROTECTION_UNPROTECTED: _Protection.ValueType  # 2
+    """the same tiles and messages; every partition writable by all, nothing checked"""
+    PROTECTION_FUSED: _Protection.ValueType  # 3
+    """one tile does everything, run to completion; no messages"""
+
+class Protection(_Protection, metaclass=_ProtectionEnumTypeWrapper):
+    """How the tiles are kept apart; the same for all of a mesh, chosen at start."""
+
+PROTECTION_UNSPECIFIED: Protection.ValueType  # 0
+"""as PROTECTED"""
+PROTECTION_PROTECTED: Protection.ValueType  # 1
+"""partitions sealed, descriptors checked, peers proved, processes hardened"""
+PROTECTION_UNPROTECTED: Protection.ValueType  # 2
+"""the same tiles and messages; every partition writable by all, nothing checked"""
+PROTECTION_FUSED: Protection.ValueType  # 3
+"""one tile does everything, run to completion; no messages"""
+Global___Protection: _TypeAlias = Protection  # noqa: Y015
 
 class _NicKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -75,15 +107,22 @@ class Mesh(_message.Message):
     NIC_FIELD_NUMBER: _builtins.int
     TUNABLES_FIELD_NUMBER: _builtins.int
     TILES_FIELD_NUMBER: _builtins.int
+    PROTECTION_FIELD_NUMBER: _builtins.int
+    DOMAINS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     width: _builtins.int
     height: _builtins.int
+    protection: Global___Protection.ValueType
     @_builtins.property
     def nic(self) -> Global___Nic: ...
     @_builtins.property
     def tunables(self) -> Global___Tunables: ...
     @_builtins.property
     def tiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tile]: ...
+    @_builtins.property
+    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___Domain]:
+        """domain number n is entry n - 1; number 0 is what belongs to none (ARP, ICMP, other ports)"""
+
     def __init__(
         self,
         *,
@@ -93,14 +132,41 @@ class Mesh(_message.Message):
         nic: Global___Nic | None = ...,
         tunables: Global___Tunables | None = ...,
         tiles: _abc.Iterable[Global___Tile] | None = ...,
+        protection: Global___Protection.ValueType = ...,
+        domains: _abc.Iterable[Global___Domain] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nic", b"nic", "tunables", b"tunables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "id", b"id", "nic", b"nic", "tiles", b"tiles", "tunables", b"tunables", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "height", b"height", "id", b"id", "nic", b"nic", "protection", b"protection", "tiles", b"tiles", "tunables", b"tunables", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Mesh: _TypeAlias = Mesh  # noqa: Y015
+
+@_typing.final
+class Domain(_message.Message):
+    """A protection domain: one application, its tiles and what arrives for its ports. Two domains share no port."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        ports: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "ports", b"ports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Domain: _TypeAlias = Domain  # noqa: Y015
 
 @_typing.final
 class Nic(_message.Message):
@@ -270,6 +336,8 @@ class Tile(_message.Message):
     MEMORY_FIELD_NUMBER: _builtins.int
     APP_FIELD_NUMBER: _builtins.int
     METRICS_PORT_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     tile: _builtins.int
     """y * width + x"""
     role: Global___Role.ValueType
@@ -279,6 +347,10 @@ class Tile(_message.Message):
     """unix socket where partitions are handed out; empty on another host"""
     metrics_port: _builtins.int
     """0: any free port"""
+    domain: _builtins.int
+    """role app: the number of its domain"""
+    draining: _builtins.bool
+    """stack: no bucket points to it; driver: it has no queue of the device"""
     @_builtins.property
     def app(self) -> Global___App:
         """role app only"""
@@ -292,10 +364,12 @@ class Tile(_message.Message):
         memory: _builtins.str = ...,
         app: Global___App | None = ...,
         metrics_port: _builtins.int = ...,
+        domain: _builtins.int = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "app", b"app", "memory", b"memory", "metrics_port", b"metrics_port", "role", b"role", "tile", b"tile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "app", b"app", "domain", b"domain", "draining", b"draining", "memory", b"memory", "metrics_port", b"metrics_port", "role", b"role", "tile", b"tile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

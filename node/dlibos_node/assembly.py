@@ -1,0 +1,162 @@
+"""Builds the role of a tile from the mesh file: which parts it has, and who they talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from dlibos.control.v1 import mesh_pb2
+
+from dlibos_node import config, nics, rights
+from dlibos_node.apps import registry
+from dlibos_node.memory.descriptor import INDEX_MASK
+from dlibos_node.memory.partition import Partition
+from dlibos_node.nic.device import Device
+from dlibos_node.noc.faults import Faults
+from dlibos_node.noc.peer import Peer
+from dlibos_node.noc.queues import Queues
+from dlibos_node.roles.app import App
+from dlibos_node.roles.driver import Driver
+from dlibos_node.roles.fused import Fused, Inbox, LocalPeers, NoTimers
+from dlibos_node.roles.reception import Reception
+from dlibos_node.roles.role import Clock
+from dlibos_node.roles.rx import RxMemory
+from dlibos_node.roles.stack import Stack
+from dlibos_node.roles.steering import Steering
+from dlibos_node.roles.tx import TxPort
+from dlibos_node.sockets.buffers import AppMemory
+from dlibos_node.sockets.layer import Sockets
+from dlibos_node.stack.interface import Interface
+from dlibos_node.tcp.config import TcpConfig
+
+
+class Parts(NamedTuple):
+    """What every role is built on. `peers` are the tiles it talks to, by role and number."""
+
+    mesh: mesh_pb2.Mesh
+    tile: mesh_pb2.Tile
+    queues: Queues
+    peers: Mapping[str, dict[int, Peer]]
+    foreign: dict[int, Partition]
+    faults: Faults
+
+    @property
+    def protected(self) -> bool:
+        """Whether the tile checks what it is told."""
+        return rights.is_protected(self.mesh)
+
+
+async def open_device(parts: Parts) -> Device:
+    """Open the driver tile's queue of the network device. DeviceError."""
+    drivers = [entry.tile for entry in parts.mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
+    return await nics.open_device(parts.mesh.nic, drivers.index(parts.tile.tile))
+
+
+def build_driver(
+    parts: Parts, device: Device, own: Sequence[Partition], flush: Callable[[int], None], clock: Clock, *, hold: int
+) -> Driver:
+    """Build a driver role on its RX partitions, in the order of `rights.owned`; it holds frames up to `hold` us."""
+    tunables, stacks = parts.mesh.tunables, list(parts.peers["stack"].values())
+    draining = {entry.tile for entry in parts.mesh.tiles if entry.draining}
+    memories = {partition.number & INDEX_MASK: RxMemory(partition) for partition in own}
+    return Driver(
+        device,
+        Reception(memories, rights.ports(parts.mesh)),
+        Steering(tunables.buckets, [peer.number for peer in stacks if peer.number not in draining]),
+        parts.queues,
+        stacks,
+        parts.foreign,
+        parts.faults,
+        clock,
+        flush,
+        hold=hold,
+        words=tunables.moderation_words,
+        ring_words=tunables.queue_words,
+        protected=parts.protected,
+    )
+
+
+def build_stack(parts: Parts, own: Partition, flush: Callable[[], None]) -> Stack:
+    """Build a stack role."""
+    mesh, nic = parts.mesh, parts.mesh.nic
+    address = config.interface_address(nic.address, "nic.address")
+    stacks = sum(entry.role == mesh_pb2.ROLE_STACK for entry in mesh.tiles)
+    return Stack(
+        Interface(config.mac_address(nic.mac, "nic.mac"), int(address.ip), nic.mtu),
+        TcpConfig(mss=nic.mtu - 40),
+        TxPort(own, share=0.5 / max(stacks, 1)),
+        parts.queues,
+        parts.peers["driver"],
+        parts.peers["app"],
+        parts.foreign,
+        rights.ports_of_apps(mesh),
+        parts.faults,
+        asyncio.get_running_loop(),
+        flush,
+        secret=secrets.token_bytes(32),
+        backlog=mesh.tunables.backlog,
+        protected=parts.protected,
+    )
+
+
+def build_app(parts: Parts, own: Partition, flush: Callable[[], None]) -> tuple[App, registry.App]:
+    """Build an application role and start its application."""
+    kind = registry.find(parts.tile.app.kind)
+    stacks = parts.peers["stack"]
+    sockets = Sockets(AppMemory(own), stacks, parts.foreign, parts.faults, protected=parts.protected)
+    app = App(sockets, parts.queues, stacks.values(), parts.faults, flush, protected=parts.protected)
+    application = kind.start(parts.tile.app.root, Timers(app.flush))
+    sockets.listen(parts.tile.app.port or kind.port, application.accept)
+    return app, application
+
+
+def build_fused(parts: Parts, device: Device, own: Sequence[Partition]) -> tuple[Fused, registry.App]:
+    """Build all three roles in one tile, tied together."""
+    peers = LocalPeers(parts.tile.tile)
+    inboxes = Inbox(peers.stack_to_driver), Inbox(peers.driver_to_stack, peers.app_to_stack), Inbox(peers.stack_to_app)
+    seen: Sequence[dict[str, list[Peer]]] = (
+        {"stack": [peers.driver_to_stack]},
+        {"driver": [peers.stack_to_driver], "app": [peers.stack_to_app]},
+        {"stack": [peers.app_to_stack]},
+    )
+    foreign = {partition.number: partition for partition in own}
+    of_driver, of_stack, of_app = (
+        parts._replace(
+            queues=inbox, foreign=foreign, peers={role: {p.number: p for p in who} for role, who in one.items()}
+        )
+        for inbox, one in zip(inboxes, seen, strict=True)
+    )
+    fused: Fused
+
+    def run(_number: int = 0) -> None:
+        fused.run()
+
+    *received, sent_by_stack, sent_by_app = own
+    driver = build_driver(of_driver, device, received, run, NoTimers(asyncio.get_running_loop()), hold=0)
+    stack = build_stack(of_stack, sent_by_stack, run)
+    app, application = build_app(of_app, sent_by_app, run)
+    fused = Fused(driver, stack, app, *inboxes)
+    fused.start(peers)
+    return fused, application
+
+
+class Timers:
+    """`sockets.api.Timers` on the tile's loop: what a callback sends goes out when it returns."""
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._flush: Final = flush
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+        return self._loop.time()
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call back once."""
+        return self._loop.call_later(delay, self._call, callback)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        callback()
+        self._flush()
