@@ -19,6 +19,7 @@ from google.protobuf import json_format
 from dlibos_node import config, nics
 from dlibos_node.apps import registry
 from dlibos_node.errors import DlibosError
+from dlibos_node.identity import Credentials
 from dlibos_node.memory import descriptor
 from dlibos_node.memory.handover import Handover, fetch
 from dlibos_node.memory.partition import Partition
@@ -48,15 +49,16 @@ READS: Final = {"driver": ("stack", "app"), "stack": ("driver", "app"), "app": (
 
 
 class Agent:
-    """One tile of the mesh whose directory is `directory`."""
+    """One tile of the mesh whose directory is `directory`; with `credentials` it believes nobody without a proof."""
 
-    def __init__(self, directory: Path, tile: int) -> None:
+    def __init__(self, directory: Path, tile: int, credentials: Credentials | None = None) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)
         self._directory = directory
         self._role_name = config.ROLES[self.tile.role]
         self._grid = Grid(self.mesh.width, self.mesh.height)
         self._queues = Queues()
-        self._network = Network(self.mesh.id, tile, self._queues, self._deliver, self._changed)
+        self._credentials = credentials
+        self._network = Network(self.mesh.id, tile, self._queues, self._deliver, self._changed, credentials)
         self._collector = TileCollector(tile, self._role_name, self._queues, self._network.peers)
         self._views: dict[int, memoryview] = {}
         self._role: Role | None = None
@@ -85,7 +87,8 @@ class Agent:
         _, self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
         own = self._own_partition()
         if own is not None:
-            self._handover = Handover(self.tile.memory, [own])
+            self._handover = Handover(self.tile.memory, lambda tile: self._entitled(tile, own), self._credentials)
+            self._collector.watch_handover(self._handover.refused)
             self._handover.start()
         await self._read_partitions()
         await self._start_role(own)
@@ -155,9 +158,16 @@ class Agent:
         index, size = sizes[self._role_name]
         return Partition.create(descriptor.partition_number(self.tile.tile, index), size)
 
+    def _entitled(self, tile: int, own: Partition) -> list[Partition]:
+        """Return what a tile may read of this one's memory."""
+        roles = [config.ROLES[entry.role] for entry in self.mesh.tiles if entry.tile == tile]
+        return [own] if any(self._role_name in READS[role] for role in roles) else []
+
     async def _read_partitions(self) -> None:
         others = self._others(READS)
-        for partitions in await asyncio.gather(*(fetch(other.memory) for other in others)):
+        me, credentials = self.tile.tile, self._credentials
+        fetching = [fetch(other.memory, other.tile, me, credentials) for other in others]
+        for partitions in await asyncio.gather(*fetching):
             for partition in partitions:
                 self._views[partition.number] = partition.view
 
@@ -186,7 +196,8 @@ class Agent:
     async def _build_driver(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
         tunables, loop = self.mesh.tunables, asyncio.get_running_loop()
         drivers = [entry.tile for entry in self.mesh.tiles if entry.role == mesh_pb2.ROLE_DRIVER]
-        device = await nics.open_device(self.mesh.nic, drivers.index(self.tile.tile))
+        index = drivers.index(self.tile.tile)
+        device = await nics.open_device(self.mesh.nic, index, self.tile.tile, self._credentials)
         stacks = list(peers["stack"].values())
         driver = Driver(
             device,

@@ -68,9 +68,9 @@ def is_there(path: Path) -> bool:
 async def test_partitions_change_hands_over_a_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "mem.sock")
     owned = [Partition.create(64, SIZE), Partition.create(65, SIZE)]
-    waiting = asyncio.create_task(fetch(path))  # before anybody listens
+    waiting = asyncio.create_task(fetch(path, 2, 1))  # before anybody listens
     await asyncio.sleep(0)
-    handover = Handover(path, owned)
+    handover = Handover(path, lambda tile: owned)
     handover.start()
     mapped = await waiting
     assert [(p.number, p.size) for p in mapped] == [(64, SIZE), (65, SIZE)]
@@ -89,7 +89,7 @@ async def test_an_answer_that_makes_no_sense_is_refused(tmp_path: Path, line: by
         listener.bind(path)
         listener.listen()
         listener.setblocking(False)
-        fetching = asyncio.create_task(fetch(path))
+        fetching = asyncio.create_task(fetch(path, 2, 1))
         client, _ = await asyncio.get_running_loop().sock_accept(listener)
         with client:
             client.sendall(line)
