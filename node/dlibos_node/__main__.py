@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from dlibos_node import __version__
+from dlibos_node import __version__, identity
 from dlibos_node.agent import Agent
 from dlibos_node.errors import DlibosError
 
@@ -19,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="dlibos_node", description="One tile of a DLibOS mesh.")
     parser.add_argument("--dir", type=Path, required=True, help="the mesh's directory, made by `dlibos up`")
     parser.add_argument("--tile", type=int, required=True, help="this tile's number, y * width + x")
+    parser.add_argument(
+        "--credentials-fd", type=int, metavar="N", help="inherited descriptor that holds this tile's keys"
+    )
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument("--version", action="version", version=f"dlibos_node {__version__}")
     options = parser.parse_args(arguments)
@@ -27,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     agent: Agent | None = None
     try:
-        agent = Agent(options.dir, options.tile)
+        given = options.credentials_fd
+        credentials = None if given is None else identity.receive(given, options.tile)
+        agent = Agent(options.dir, options.tile, credentials)
         asyncio.run(agent.run())
     except (TimeoutError, DlibosError, OSError) as error:
         text = str(error) or "the other tiles did not come up in time: see their logs"

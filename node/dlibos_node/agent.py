@@ -16,7 +16,8 @@ from google.protobuf import json_format
 
 from dlibos_node import assembly, config, rights
 from dlibos_node.assembly import Parts
-from dlibos_node.errors import DlibosError
+from dlibos_node.errors import ConfigurationError, DlibosError
+from dlibos_node.identity import Credentials
 from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
 from dlibos_node.memory.handover import Handover, fetch
 from dlibos_node.memory.partition import Partition
@@ -39,15 +40,22 @@ TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app"), "app": ("stack
 
 
 class Agent:
-    """One tile of the mesh whose directory is `directory`."""
+    """One tile of the mesh whose directory is `directory`; with `credentials` it believes nobody without a proof."""
 
-    def __init__(self, directory: Path, tile: int) -> None:
+    def __init__(self, directory: Path, tile: int, credentials: Credentials | None = None) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)
+        if rights.is_protected(self.mesh) != (credentials is not None):
+            raise ConfigurationError(
+                "this mesh is protected and the tile has no credentials: only `dlibos up` can start it"
+                if credentials is None
+                else "the tile has credentials and the mesh is not protected: start both by the same `dlibos up`"
+            )
         self._directory = directory
         self._role_name = config.ROLES[self.tile.role]
         self._grid = Grid(self.mesh.width, self.mesh.height)
         self._queues = Queues()
-        self._network = Network(self.mesh.id, tile, self._queues, self._deliver, self._changed)
+        self._credentials = credentials
+        self._network = Network(self.mesh.id, tile, self._queues, self._deliver, self._changed, credentials)
         self._faults = Faults(self._network.peers)
         self._collector = TileCollector(tile, self._role_name, self._queues, self._network.peers, self._faults)
         self._foreign: dict[int, Partition] = {}
@@ -77,7 +85,8 @@ class Agent:
         _, self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
         own = self._own_partitions()
         if own:
-            self._handover = Handover(self.tile.memory, own)
+            self._handover = Handover(self.tile.memory, lambda tile: self._entitled(tile, own), self._credentials)
+            self._collector.watch_handover(self._handover.refused)
             self._handover.start()
         await self._read_partitions()
         await self._start_role(own)
@@ -141,6 +150,14 @@ class Agent:
         numbers = [partition_number(self.tile.tile, index) for index in rights.owned(self.mesh, self.tile)]
         return [Partition.create(number, protected=protected) for number in numbers]
 
+    def _entitled(self, tile: int, own: list[Partition]) -> list[Partition]:
+        """Return what a tile may read of this one's memory."""
+        indices = {index for entry in self.mesh.tiles if entry.tile == tile for index in self._readable(entry)}
+        return [partition for partition in own if partition.number & INDEX_MASK in indices]
+
+    def _readable(self, reader: mesh_pb2.Tile) -> list[int]:
+        return rights.readable(self.mesh, self.tile, reader)
+
     async def _read_partitions(self) -> None:
         others = [other for other in self.mesh.tiles if other.tile != self.tile.tile]
         await asyncio.gather(*(self._read_from(other) for other in others))
@@ -148,9 +165,8 @@ class Agent:
     async def _read_from(self, other: mesh_pb2.Tile) -> None:
         indices = rights.readable(self.mesh, other, self.tile)
         if indices:
-            for partition in await fetch(other.memory, protected=rights.is_protected(self.mesh)):
-                if partition.number & INDEX_MASK in indices:
-                    self._foreign[partition.number] = partition
+            for partition in await fetch(other.memory, other.tile, self.tile.tile, self._credentials):
+                self._foreign[partition.number] = partition
 
     def _peers(self) -> dict[str, dict[int, Peer]]:
         """Make a peer for every tile this one talks to, by role."""
@@ -183,7 +199,7 @@ class Agent:
                 self._role = await self._start_fused(parts, own)
 
     async def _start_driver(self, parts: Parts, own: list[Partition]) -> Role:
-        device, loop = await assembly.open_device(parts), asyncio.get_running_loop()
+        device, loop = await assembly.open_device(parts, self._credentials), asyncio.get_running_loop()
         hold = self.mesh.tunables.moderation_us
         driver = assembly.build_driver(parts, device, own, self._network.flush_to, loop, hold=hold)
         loop.add_reader(device.fileno(), driver.readable)
@@ -192,7 +208,7 @@ class Agent:
         return driver
 
     async def _start_fused(self, parts: Parts, own: list[Partition]) -> Role:
-        device = await assembly.open_device(parts)
+        device = await assembly.open_device(parts, self._credentials)
         fused, application = assembly.build_fused(parts, device, own)
         asyncio.get_running_loop().add_reader(device.fileno(), fused.readable)
         self._collector.watch_driver(fused.driver)

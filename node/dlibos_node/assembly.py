@@ -11,6 +11,7 @@ from dlibos.control.v1 import mesh_pb2
 
 from dlibos_node import config, nics, rights
 from dlibos_node.apps import registry
+from dlibos_node.identity import Credentials
 from dlibos_node.memory.descriptor import INDEX_MASK
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.device import Device
@@ -48,10 +49,10 @@ class Parts(NamedTuple):
         return rights.is_protected(self.mesh)
 
 
-async def open_device(parts: Parts) -> Device:
+async def open_device(parts: Parts, credentials: Credentials | None) -> Device:
     """Open the driver tile's queue of the network device. DeviceError."""
     drivers = [entry.tile for entry in parts.mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
-    return await nics.open_device(parts.mesh.nic, drivers.index(parts.tile.tile))
+    return await nics.open_device(parts.mesh.nic, drivers.index(parts.tile.tile), parts.tile.tile, credentials)
 
 
 def build_driver(

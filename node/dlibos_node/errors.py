@@ -17,3 +17,15 @@ class DeviceError(DlibosError):
 
 class PartitionError(DlibosError):
     """A partition cannot be made, handed over or mapped."""
+
+
+class IdentityError(DlibosError):
+    """Another process does not believe who this tile is, or cannot prove who it is itself."""
+
+
+class RefusedError(IdentityError):
+    """The other process gave a reason; `reason` is its word, proved by nothing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this process is refused ({reason}): tiles prove who they are by keys `dlibos up` gives them")
+        self.reason = reason

@@ -39,7 +39,12 @@ class TileCollector(Collector):
         self._queues = queues
         self._peers = peers
         self._faults = faults
+        self._handover: Mapping[Any, int] = {}
         self._sources: list[Callable[[], Iterator[Metric]]] = [self._process, self._noc, self._protection]
+
+    def watch_handover(self, refused: Mapping[Any, int]) -> None:
+        """Add who was refused this tile's memory to the drops."""
+        self._handover = refused
 
     def watch_driver(self, driver: Driver) -> None:
         """Add the metrics of a driver tile."""
@@ -81,8 +86,8 @@ class TileCollector(Collector):
         return [((room, reason.value if hasattr(reason, "value") else str(reason)), n) for reason, n in counts.items()]
 
     def _drop_family(self, samples: list[Sample]) -> Metric:
-        text = "Frames, messages and descriptors that went no further, by the room that dropped them and the reason."
-        return self._counter("drops", text, ("room", "reason"), samples)
+        text = "Frames, messages, descriptors and callers that went no further, by room and reason."
+        return self._counter("drops", text, ("room", "reason"), samples + self._drops("handover", self._handover))
 
     def _process(self) -> Iterator[Metric]:
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -8,6 +8,7 @@ from typing import Final
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_node import config
+from dlibos_node.identity import Credentials
 from dlibos_node.nic.device import Device
 from dlibos_node.nic.fault import Fault, Rates
 from dlibos_node.nic.pcap import Pcap
@@ -19,9 +20,12 @@ from dlibos_node.nic.user.nic import open_user_nic
 OWNERS: Final = (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_FUSED)
 
 
-async def open_device(nic: mesh_pb2.Nic, index: int) -> Device:
-    """Open the device of the driver with this index; DeviceError says why not."""
-    device = await _open_user(nic, index) if nic.kind == mesh_pb2.NIC_KIND_USER else _open_tap(nic)
+async def open_device(nic: mesh_pb2.Nic, index: int, tile: int, credentials: Credentials | None) -> Device:
+    """Open the device of driver tile `tile`, the `index`-th driver; DeviceError says why not."""
+    if nic.kind == mesh_pb2.NIC_KIND_USER:
+        device = await _open_user(nic, index)
+    else:
+        device = _open_tap(nic, tile, credentials)
     if nic.HasField("fault"):
         fault = nic.fault
         rates = Rates(loss=fault.loss, duplicate=fault.duplicate, corrupt=fault.corrupt, reorder=fault.reorder)
@@ -31,8 +35,8 @@ async def open_device(nic: mesh_pb2.Nic, index: int) -> Device:
     return device
 
 
-def _open_tap(nic: mesh_pb2.Nic) -> Device:
-    fd, info = fetch_queue(nic.keeper)
+def _open_tap(nic: mesh_pb2.Nic, tile: int, credentials: Credentials | None) -> Device:
+    fd, info = fetch_queue(nic.keeper, tile, credentials)
     return Tap(fd, info.mtu)
 
 

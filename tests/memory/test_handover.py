@@ -22,10 +22,10 @@ def is_there(path: Path) -> bool:
 async def test_partitions_change_hands_over_a_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "mem.sock")
     numbers = [descriptor.partition_number(1, domain) for domain in (1, 2)]
-    owned = [Partition.create(number) for number in numbers]
-    waiting = asyncio.create_task(fetch(path, protected=True))  # before anybody listens
+    owned = [Partition.create(number, protected=False) for number in numbers]
+    waiting = asyncio.create_task(fetch(path, 1, 2))  # before anybody listens
     await asyncio.sleep(0)
-    handover = Handover(path, owned)
+    handover = Handover(path, lambda _tile: owned)
     handover.start()
     mapped = await waiting
     assert [partition.number for partition in mapped] == numbers
@@ -37,14 +37,14 @@ async def test_partitions_change_hands_over_a_socket(tmp_path: Path) -> None:
         partition.close()
 
 
-@pytest.mark.parametrize("line", [b"", b"nonsense", b'{"number": 1}', json.dumps([{"number": 1}]).encode()])
+@pytest.mark.parametrize("line", [b"nonsense", b'{"number": 1}', json.dumps([{"number": 64}]).encode()])
 async def test_an_answer_that_makes_no_sense_is_refused(tmp_path: Path, line: bytes) -> None:
     path = str(tmp_path / "mem.sock")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
         listener.setblocking(False)
-        fetching = asyncio.create_task(fetch(path, protected=True))
+        fetching = asyncio.create_task(fetch(path, 1, 2))
         client, _ = await asyncio.get_running_loop().sock_accept(listener)
         with client:
             client.sendall(line)

@@ -33,7 +33,7 @@ def keeper(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def tap(keeper: str) -> Iterator[Tap]:
-    descriptor, info = fetch_queue(keeper)
+    descriptor, info = fetch_queue(keeper, 0)
     device = Tap(descriptor, info.mtu)
     yield device
     device.close()

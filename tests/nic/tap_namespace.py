@@ -85,10 +85,10 @@ def serve_digest(listener: socket.socket) -> None:
 
 
 def answer(keeper: socket.socket, kept: list[int]) -> None:
-    """Q: a queue (the first one is the one that holds the device). D: interface down. X: interface deleted."""
+    """D: interface down. X: interface deleted. Else: a queue (the first one is the one that holds the device)."""
     connection, _ = keeper.accept()
     with connection:
-        command = connection.recv(1)
+        command = connection.recv(1024)
         if command in {b"D", b"X"}:
             set_down() if command == b"D" else delete()
             connection.sendall(b"done")

@@ -26,7 +26,7 @@ def keeper(path: Path, answer: Answer) -> Iterator[str]:
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
-                assert connection.recv(1) == b"Q"
+                assert connection.recv(1024) == b'{"tile": 0}\n'
                 answer(connection)
 
         thread = threading.Thread(target=serve)
@@ -44,7 +44,7 @@ def test_descriptor_and_info(tmp_path: Path) -> None:
         connection.sendall(line[5:])
 
     with keeper(tmp_path / "s", in_two_pieces) as path:
-        descriptor, info = fetch_queue(path)
+        descriptor, info = fetch_queue(path, 0)
     assert info == QueueInfo("dlibos0", 9000)
     assert not os.get_inheritable(descriptor)
     os.write(descriptor, b"x")
@@ -70,7 +70,7 @@ def test_refusals(tmp_path: Path, line: bytes, message: str) -> None:
         keeper(tmp_path / "s", lambda s: s.sendall(line)) as path,
         pytest.raises(DeviceError, match=f"keeper at .*{message}.*dlibos doctor"),
     ):
-        fetch_queue(path)
+        fetch_queue(path, 0)
 
 
 def test_descriptor_beside_an_error_is_closed(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_descriptor_beside_an_error_is_closed(tmp_path: Path) -> None:
         os.close(write_end)
 
     with keeper(tmp_path / "s", answer) as path, pytest.raises(DeviceError):
-        fetch_queue(path)
+        fetch_queue(path, 0)
     assert os.read(read_end, 1) == b""  # every write end is closed
     os.close(read_end)
 
@@ -92,9 +92,9 @@ def test_keeper_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         silent.bind(str(tmp_path / "s"))
         silent.listen()
         with pytest.raises(DeviceError, match=r"keeper at .*: timed out; restart the mesh"):
-            fetch_queue(str(tmp_path / "s"))
+            fetch_queue(str(tmp_path / "s"), 0)
 
 
 def test_no_keeper(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="No such file or directory; restart the mesh"):
-        fetch_queue(str(tmp_path / "nobody"))
+        fetch_queue(str(tmp_path / "nobody"), 0)

@@ -71,9 +71,9 @@ def test_offloads_granted(tap: Tap) -> None:
 
 
 def test_receive_with_nothing_waiting(keeper: str) -> None:
-    descriptor, info = fetch_queue(keeper)
+    descriptor, info = fetch_queue(keeper, 0)
     with_traffic = Tap(descriptor, info.mtu)
-    second, info = fetch_queue(keeper)  # the kernel sends nothing to a queue whose flow it has not seen
+    second, info = fetch_queue(keeper, 0)  # the kernel sends nothing to a queue whose flow it has not seen
     idle = Tap(second, info.mtu)
     assert info == QueueInfo("test0", 1500)
     buffer = [memoryview(bytearray(MAX_FRAME))]

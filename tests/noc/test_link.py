@@ -13,7 +13,8 @@ from dlibos.noc.v1.noc_pb2_grpc import NocStub
 
 from dlibos_node.errors import ConfigurationError
 from dlibos_node.noc import message
-from dlibos_node.noc.link import VERSION, Network
+from dlibos_node.noc.handshake import VERSION
+from dlibos_node.noc.link import Network
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues, Refusal
 

@@ -1,31 +1,48 @@
 """Partitions change hands as file descriptors over a unix socket (SCM_RIGHTS).
 
-A reader connects; the owner sends one JSON line, a list of {"number"}, with the descriptors in the same order, and
-closes. Who may ask is the directory's mode for now: the mesh directory belongs to one user.
+A reader connects and both sides prove who they are (`greeting`). The owner then sends one JSON line, a list of
+{"number"} of what this tile may read, with the descriptors in the same order, and closes; or {"error": reason}.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from dlibos_node.errors import PartitionError
+from dlibos_node import greeting
+from dlibos_node.admission import Admission
+from dlibos_node.errors import IdentityError, PartitionError, RefusedError
+from dlibos_node.greeting import Callee, Caller, Refusal
+from dlibos_node.identity import Context, Credentials
+from dlibos_node.memory import descriptor
 from dlibos_node.memory.partition import Partition
 
 LIMIT = 64  # partitions of one tile
+RETRY: Final = 0.02  # seconds
+BUSY: Final = {Refusal.SLOW.value, Refusal.CROWDED.value}  # the owner has no quarrel with us: ask again
 
 
 class Handover:
-    """The owner's side."""
+    """The owner's side. `entitled` tells which partitions a tile may read; `refused` counts who got none, and why."""
 
-    def __init__(self, path: str, partitions: Sequence[Partition]) -> None:
+    def __init__(
+        self, path: str, entitled: Callable[[int], Sequence[Partition]], credentials: Credentials | None = None
+    ) -> None:
+        self.refused: Counter[Refusal] = Counter()
+        self.admission = Admission()
         self._path = Path(path)
-        self._partitions = partitions
+        self._entitled = entitled
+        self._credentials = credentials
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._clients: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Listen at the path; a socket that a dead tile left there is replaced."""
@@ -40,47 +57,132 @@ class Handover:
             client, _ = self._socket.accept()
         except BlockingIOError:
             return
-        line = json.dumps([{"number": p.number} for p in self._partitions]) + "\n"
-        with client:
-            socket.send_fds(client, [line.encode()], [p.fd for p in self._partitions])
+        client.setblocking(False)
+        task = asyncio.create_task(self._serve(client))
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):  # a client that has gone needs nothing any more
+            granted = await self.admission.run(self._admit(client), Refusal.SLOW, Refusal.CROWDED)
+            if isinstance(granted, Refusal):
+                self.refused[granted] += 1
+                client.send(greeting.refuse(granted))
+            else:
+                _hand_over(client, granted)
+
+    async def _admit(self, client: socket.socket) -> Sequence[Partition] | Refusal:
+        """Return what the client gets, or why it gets nothing."""
+        loop = asyncio.get_running_loop()
+        callee = Callee(self._credentials, Context.MEMORY, greeting.peer_process(client))
+        try:
+            challenge = callee.challenge(await _read_line(client))
+            if isinstance(challenge, Refusal):
+                return challenge
+            if challenge:
+                await loop.sock_sendall(client, challenge)
+                if (reason := callee.check(await _read_line(client))) is not None:
+                    return reason
+        except OSError:
+            return Refusal.GREETING
+        return self._entitled(callee.tile) or Refusal.RIGHTS
 
     def close(self) -> None:
         """Stop listening."""
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        for task in self._clients:
+            task.cancel()
         self._socket.close()
         self._path.unlink(missing_ok=True)
 
 
-async def fetch(path: str, *, protected: bool) -> list[Partition]:
-    """Map every partition of the tile that listens at `path`.
+def _hand_over(client: socket.socket, partitions: Sequence[Partition]) -> None:
+    line = json.dumps([{"number": p.number} for p in partitions]) + "\n"
+    socket.send_fds(client, [line.encode()], [p.fd for p in partitions])
 
-    Waits until the tile listens: the caller bounds the time. Raises PartitionError when the answer is not understood.
+
+async def fetch(path: str, owner: int, tile: int, credentials: Credentials | None = None) -> list[Partition]:
+    """Map what `tile` may read of the tile `owner`, which listens at `path`; without credentials (the unprotected mode)
+    writable.
+
+    Waits until the owner listens: the caller bounds the time. PartitionError when it is not the owner, when it refuses,
+    or when its answer is not understood.
     """
     while True:
         try:
-            return await _fetch_once(path, protected=protected)
-        except (FileNotFoundError, ConnectionRefusedError):
-            await asyncio.sleep(0.02)
+            return await _fetch_once(path, owner, tile, credentials)
+        except (FileNotFoundError, ConnectionError):
+            pass
+        except RefusedError as error:
+            if error.reason not in BUSY:
+                raise PartitionError(f"memory of tile {owner} at {path}: {error}") from error
+        except IdentityError as error:
+            raise PartitionError(f"memory of tile {owner} at {path}: {error}") from error
+        except OSError as error:
+            # Where the listener's queue is full, asyncio takes a unix socket for connected that is not.
+            if error.errno != errno.ENOTCONN:
+                raise
+        await asyncio.sleep(RETRY)
 
 
-async def _fetch_once(path: str, *, protected: bool) -> list[Partition]:
+async def _fetch_once(path: str, owner: int, tile: int, credentials: Credentials | None) -> list[Partition]:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         await loop.sock_connect(sock, path)
-        readable = asyncio.Event()
-        loop.add_reader(sock.fileno(), readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(sock.fileno())
-        line, fds, _, _ = socket.recv_fds(sock, 4096, LIMIT)
+        if credentials is None:
+            await loop.sock_sendall(sock, greeting.plain_greeting(tile))
+        else:
+            await _prove(sock, Caller(credentials, Context.MEMORY, owner))
+        line, fds = await _receive(sock)
+    return _attach(path, owner, line, fds, protected=credentials is not None)
+
+
+async def _prove(sock: socket.socket, caller: Caller) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, caller.greeting())
+    challenge = await _read_line(sock)
+    if not challenge:
+        raise ConnectionResetError("the owner ended before it answered")
+    await loop.sock_sendall(sock, caller.answer(challenge, greeting.peer_process(sock)))
+
+
+async def _read_line(sock: socket.socket) -> bytes:
+    """Read up to the end of a line, or of the stream; descriptors that come along are dropped by the kernel."""
+    line = b""
+    while b"\n" not in line and len(line) < greeting.LINE:
+        more = await asyncio.get_running_loop().sock_recv(sock, greeting.LINE)
+        if not more:
+            break
+        line += more
+    return line
+
+
+async def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(sock.fileno(), readable.set)
     try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock.fileno())
+    line, fds, _, _ = socket.recv_fds(sock, 4096, LIMIT)
+    return line, fds
+
+
+def _attach(path: str, owner: int, line: bytes, fds: list[int], *, protected: bool) -> list[Partition]:
+    try:
+        if (reason := greeting.refusal(line)) is not None:
+            raise RefusedError(reason)
         numbers = [int(item["number"]) for item in json.loads(line)]
         if len(numbers) != len(fds):
             raise ValueError(f"{len(numbers)} partitions, {len(fds)} descriptors")
-    except (ValueError, KeyError, TypeError) as error:
+        if foreign := [number for number in numbers if descriptor.owner(number) != owner]:
+            raise ValueError(f"partition {foreign[0]} is not of tile {owner}")
+    except (ValueError, KeyError, TypeError, RefusedError) as error:
         for fd in fds:
             os.close(fd)
+        if isinstance(error, RefusedError):
+            raise
         raise PartitionError(f"{path}: not a list of partitions ({error}): is it a tile of this version?") from error
     return [Partition.attach(number, fd, protected=protected) for number, fd in zip(numbers, fds, strict=True)]

@@ -1,6 +1,7 @@
 """L2: the network-on-chip: messages of 64-bit words, demux queues, credits, routes; and the link that carries them.
 
-Read `message` (what a word means), then `peer` and `queues` (credits), then `link` (the only module that knows gRPC).
+Read `message` (what a word means), then `peer` and `queues` (credits), `handshake` (who
+is at the other end), then `link` (the only module that knows gRPC).
 """
 
 import os

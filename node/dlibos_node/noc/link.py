@@ -1,7 +1,7 @@
 """Links over gRPC: one bidirectional stream per pair of tiles; the only module that knows gRPC.
 
-The tile with the lower number dials, so that two tiles never hold two streams. Each direction opens with a hello; then
-whatever waits for the peer when the previous write has completed goes out as one frame.
+The tile with the lower number dials, so that two tiles never hold two streams. Each direction opens with a hello
+(`handshake`); then whatever waits for the peer when the previous write has completed goes out as one frame.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import grpc
 from dlibos.noc.v1.noc_pb2 import Frame, Hello
 from dlibos.noc.v1.noc_pb2_grpc import NocServicer, NocStub, add_NocServicer_to_server
 
+from dlibos_node.admission import Admission
 from dlibos_node.errors import ConfigurationError
+from dlibos_node.identity import Credentials
+from dlibos_node.noc.handshake import Handshake, Read, Write
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues, Refusal
 
 log = logging.getLogger(__name__)
 
-VERSION: Final = 1
-HELLO_TIMEOUT: Final = 5.0
 RETRY_FIRST: Final = 0.02
 RETRY_LAST: Final = 1.0
 
@@ -33,6 +34,9 @@ STATUS: Final = {
     Refusal.TILE: grpc.StatusCode.NOT_FOUND,
     Refusal.ROUTE: grpc.StatusCode.PERMISSION_DENIED,
     Refusal.CREDIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Refusal.CROWDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Refusal.PROOF: grpc.StatusCode.UNAUTHENTICATED,
+    Refusal.SLOW: grpc.StatusCode.DEADLINE_EXCEEDED,
 }  # all others: INVALID_ARGUMENT
 
 OPTIONS: Final = (
@@ -44,16 +48,15 @@ OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_connection_idle_ms", 10_000),  # a connection that carries no link
 )
-
-Read = Callable[[], Awaitable[object]]
-Write = Callable[[Frame], Awaitable[None]]
 
 
 class Network:
     """All links of one tile.
 
     `deliver` is called after each frame whose messages were put into `queues`; `changed` when a link came up or went.
+    With `credentials` no link comes up before its peer has proved who it is.
     """
 
     def __init__(
@@ -63,11 +66,14 @@ class Network:
         queues: Queues,
         deliver: Callable[[], None],
         changed: Callable[[Peer], None],
+        credentials: Credentials | None = None,
     ) -> None:
         self.mesh = mesh
         self.tile = tile
         self.queues = queues
         self.peers: dict[int, Peer] = {}
+        self.handshake = Handshake(mesh, tile, self.peers, credentials)
+        self.admission = Admission()
         self._deliver = deliver
         self._changed = changed
         self._sessions: dict[int, _Session] = {}
@@ -112,25 +118,11 @@ class Network:
         if self._server is not None:
             await self._server.stop(0)
 
-    def hello(self, peer: Peer) -> Frame:
-        """Return the first frame of this side's direction."""
-        hello = Hello(version=VERSION, mesh_id=self.mesh, source=self.tile, destination=peer.number)
-        hello.credits.extend([peer.capacity] * len(peer.credits))
-        return Frame(hello=hello)
-
-    def examine(self, frame: object) -> Peer | Refusal:
-        """Return who says hello, or why it is not welcome."""
-        if not isinstance(frame, Frame) or not frame.HasField("hello"):
-            return Refusal.HELLO
-        hello = frame.hello
-        peer = self.peers.get(hello.source)
-        if hello.version != VERSION:
-            return Refusal.VERSION
-        if hello.mesh_id != self.mesh:
-            return Refusal.MESH
-        if peer is None or hello.destination != self.tile:
-            return Refusal.TILE
-        return peer if len(hello.credits) == len(peer.credits) else Refusal.HELLO
+    def refused(self, reason: Refusal) -> None:
+        """Count a link that was refused. Only the first of a kind is a warning: strangers do not fill the log."""
+        level = logging.DEBUG if self.queues.refused[reason] else logging.WARNING
+        self.queues.refused[reason] += 1
+        log.log(level, "a link was refused: %s", reason.value)
 
     async def converse(self, peer: Peer, hello: Hello, read: Read, write: Write) -> Refusal | None:
         """Run a link until it ends; return why it was refused, if it was."""
@@ -141,7 +133,10 @@ class Network:
         session = self._sessions[peer.number] = _Session(peer, write)
         self._changed(peer)
         try:
-            return await self._receive(peer, session, read)
+            reason = await self._receive(peer, session, read)
+            if reason is not None:
+                log.warning("tile %d broke the link's rules: %s; link closed", peer.number, reason.value)
+            return reason
         finally:
             session.end()
             if self._sessions.get(peer.number) is session:
@@ -178,18 +173,14 @@ class Network:
                 delay = min(delay * 2, RETRY_LAST)
 
     async def _call(self, stub: NocStub, peer: Peer) -> bool:
+        """Run a link from this side; return whether it was up."""
         call = stub.Link(wait_for_ready=True)
         try:
-            await call.write(self.hello(peer))
-            answer = await call.read()
-            greeted = self.examine(answer)
-            if isinstance(greeted, Refusal) or not isinstance(answer, Frame):
-                if isinstance(answer, Frame) and isinstance(greeted, Refusal):
-                    self.queues.refused[greeted] += 1
+            hello = await self.handshake.dial(peer, call.read, call.write)
+            if isinstance(hello, Refusal):
+                self.refused(hello)
                 return False
-            reason = await self.converse(greeted, answer.hello, call.read, call.write)
-            if reason is not None:
-                log.warning("tile %d broke the link's rules: %s; link closed", peer.number, reason.value)
+            await self.converse(peer, hello, call.read, call.write)
         except grpc.aio.AioRpcError as error:
             log.info("link to tile %d: %s: %s", peer.number, error.code().name, error.details())
             return False
@@ -243,21 +234,17 @@ class _Servicer(NocServicer):
         self, request_iterator: object, context: grpc.aio.ServicerContext[Frame, Frame]
     ) -> None:
         network = self._network
-        first: object = None
-        with contextlib.suppress(asyncio.TimeoutError):
-            first = await asyncio.wait_for(context.read(), HELLO_TIMEOUT)
-        peer = network.examine(first)
-        if isinstance(peer, Refusal) or not isinstance(first, Frame):
-            refusal = peer if isinstance(peer, Refusal) else Refusal.HELLO
-            network.queues.refused[refusal] += 1
-            await self._abort(context, refusal)
+        answering: Coroutine[Any, Any, tuple[Peer, Hello] | Refusal]
+        answering = network.handshake.answer(context.read, context.write)
+        met = await network.admission.run(answering, Refusal.SLOW, Refusal.CROWDED)
+        if isinstance(met, Refusal):
+            network.refused(met)
+            await self._abort(context, met)
             return
-        await context.write(network.hello(peer))
-        reason = await network.converse(peer, first.hello, context.read, context.write)
+        reason = await network.converse(*met, context.read, context.write)
         if reason is not None:
             await self._abort(context, reason)
 
     async def _abort(self, context: grpc.aio.ServicerContext[Frame, Frame], reason: Refusal) -> None:
         detail = f"tile {self._network.tile} of mesh {self._network.mesh!r} refuses this link: {reason.value}"
-        log.warning("%s (peer %s)", detail, context.peer())
         await context.abort(STATUS.get(reason, grpc.StatusCode.INVALID_ARGUMENT), detail)

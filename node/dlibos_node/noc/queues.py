@@ -24,6 +24,9 @@ class Refusal(enum.Enum):
     QUEUE = "unknown_queue"
     ROUTE = "wrong_route"
     CREDIT = "credit_exceeded"
+    PROOF = "wrong_proof"
+    SLOW = "timed_out"
+    CROWDED = "too_many_unproved"
 
 
 class Queues:

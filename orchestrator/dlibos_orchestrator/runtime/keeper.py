@@ -1,27 +1,32 @@
 """The process that owns a mesh's network namespace and its TAP device, and hands queues of it to driver tiles.
 
-`python -m dlibos_orchestrator.runtime.keeper --dir DIR --ready-fd FD`. A client that connects to the unix socket
-mesh.json names (nic.keeper) and sends b"Q" gets one line of JSON, {"name": ..., "mtu": ...} or {"error": ...}, and with
-the former one new queue's descriptor (SCM_RIGHTS). One queue per connection. The namespace ends with the keeper and the
-last process that holds a queue.
+`python -m dlibos_orchestrator.runtime.keeper --dir DIR --ready-fd FD [--credentials-fd FD]`. A client that connects to
+the unix socket mesh.json names (nic.keeper) and proves that it is a driver tile (`callers`) gets one line of JSON,
+{"name": ..., "mtu": ...} or {"error": ...}, and with the former one new queue's descriptor (SCM_RIGHTS). One queue per
+connection. The namespace ends with the keeper and the last process that holds a queue.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import asyncio
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.runtime import interface, namespace
+from dlibos_orchestrator.runtime.callers import LINE, Callee, Refusal, line, parse_keys
 from dlibos_orchestrator.runtime.directory import MeshDirectory
 
-CLIENT_PATIENCE = 2.0  # seconds a client may take to say what it wants; the directory is the owner's alone
+PATIENCE: Final = 2.0  # seconds a client may take to prove who it is
+CLIENTS: Final = 64  # at once; when there are more, the oldest makes room
 
 
 def make_device(nic: mesh_pb2.Nic) -> int:
@@ -31,36 +36,85 @@ def make_device(nic: mesh_pb2.Nic) -> int:
     return interface.make_tap(interface.TAP_NAME, nic.peer_mac, nic.peer_address, nic.mtu)
 
 
-def serve(listener: socket.socket, mtu: int) -> None:
-    """Answer one client after the other, until the process is ended."""
-    while True:
-        client, _ = listener.accept()
-        with client:
-            client.settimeout(CLIENT_PATIENCE)
-            try:
-                answer(client, mtu)
-            except OSError as error:
-                print(f"a client for a queue was lost: {error}", file=sys.stderr, flush=True)
+class Keeper:
+    """Hands out queues at `listener`; `keys` are those it shares with driver tiles, None gives to whoever asks."""
+
+    def __init__(self, listener: socket.socket, mtu: int, keys: Mapping[int, bytes] | None) -> None:
+        self.refused: Counter[Refusal] = Counter()
+        self._clients: dict[asyncio.Task[None], None] = {}
+        self._listener = listener
+        self._mtu = mtu
+        self._keys = keys
+
+    async def serve(self) -> None:
+        """Answer clients until the process is ended."""
+        self._listener.setblocking(False)
+        while True:
+            client, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+            if len(self._clients) >= CLIENTS:
+                oldest = next(iter(self._clients))
+                del self._clients[oldest]
+                oldest.cancel()
+            task = asyncio.create_task(self._answer(client))
+            self._clients[task] = None
+            task.add_done_callback(lambda ended: self._clients.pop(ended, None))
+
+    async def _answer(self, client: socket.socket) -> None:
+        with client, suppress(OSError):  # a client that has gone needs nothing any more
+            if (reason := await self._examine(client)) is None:
+                reason = hand_out(client, self._mtu)
+            else:
+                client.send(line({"error": reason.value}))
+            if reason is not None:
+                self._count(reason)
+
+    async def _examine(self, client: socket.socket) -> Refusal | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._admit(client)
+        except TimeoutError:
+            return Refusal.SLOW
+        except asyncio.CancelledError:
+            return Refusal.CROWDED
+        except OSError:
+            return Refusal.GREETING
+
+    async def _admit(self, client: socket.socket) -> Refusal | None:
+        callee = Callee(self._keys, client)
+        challenge = callee.challenge(await _read_line(client))
+        if isinstance(challenge, Refusal) or not challenge:
+            return challenge or None
+        await asyncio.get_running_loop().sock_sendall(client, challenge)
+        return callee.check(await _read_line(client))
+
+    def _count(self, reason: Refusal) -> None:
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:  # strangers do not fill the log
+            print(f"a client got no queue: {reason.value}", file=sys.stderr, flush=True)
 
 
-def answer(client: socket.socket, mtu: int) -> None:
-    """Serve one client: a queue, or the reason why there is none."""
-    if client.recv(1) != b"Q":
-        client.sendall(_line({"error": "unknown request; send Q for one queue"}))
-        return
+async def _read_line(client: socket.socket) -> bytes:
+    text = b""
+    while b"\n" not in text and len(text) < LINE:
+        more = await asyncio.get_running_loop().sock_recv(client, LINE)
+        if not more:
+            break
+        text += more
+    return text
+
+
+def hand_out(client: socket.socket, mtu: int) -> Refusal | None:
+    """Give a client a queue, or the kernel's reason why there is none."""
     try:
         queue = interface.open_tap_queue(interface.TAP_NAME)
     except OSError as error:
-        client.sendall(_line({"error": f"no queue of {interface.TAP_NAME}: {error.strerror}"}))
-        return
+        client.send(line({"error": f"no queue of {interface.TAP_NAME}: {error.strerror}"}))
+        return Refusal.DEVICE
     try:
-        socket.send_fds(client, [_line({"name": interface.TAP_NAME, "mtu": mtu})], [queue])
+        socket.send_fds(client, [line({"name": interface.TAP_NAME, "mtu": mtu})], [queue])
     finally:
         os.close(queue)
-
-
-def _line(message: dict[str, str | int]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
+    return None
 
 
 def _listen(path: Path) -> socket.socket:
@@ -75,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="keeper")
     parser.add_argument("--dir", required=True, type=Path)
     parser.add_argument("--ready-fd", required=True, type=int)
+    parser.add_argument("--credentials-fd", type=int)
     options = parser.parse_args(arguments)
+    keys = _read_keys(options.credentials_fd)
     nic = MeshDirectory(options.dir).read_mesh().nic
     os.chdir("/")
     with os.fdopen(options.ready_fd, "w") as ready:
@@ -86,8 +142,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ready.write(f"no TAP device: {error.strerror}; use --nic user, or see `dlibos doctor`")
             return 1
         ready.write("ready")
-    serve(listener, nic.mtu)
+    asyncio.run(Keeper(listener, nic.mtu, keys).serve())
     return 0
+
+
+def _read_keys(descriptor: int | None) -> dict[int, bytes] | None:
+    if descriptor is None:
+        return None
+    with os.fdopen(descriptor, "rb") as source:
+        return parse_keys(source.read())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from typing import Final
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.errors import MachineError, MeshStateError, StartError
-from dlibos_orchestrator.model.desired import desired_mesh, same_mesh
+from dlibos_orchestrator.model import credentials
+from dlibos_orchestrator.model.desired import PROTECTION, desired_mesh, same_mesh
 from dlibos_orchestrator.model.options import MeshOptions, Published
 from dlibos_orchestrator.runtime import namespace, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, locked, mesh_directory
@@ -112,13 +113,18 @@ def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float | None
         try:
             directory.create()
             directory.write_mesh(mesh)
-            start_all(directory, mesh, sockets)
+            start_all(directory, mesh, sockets, draw_key() if mesh.protection == PROTECTION["protected"] else None)
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
         except BaseException:
             with _undisturbed():
                 _clear(directory)
             raise
+
+
+def draw_key() -> bytes:
+    """Return a new mesh key. It is written down nowhere and ends with this process."""
+    return secrets.token_bytes(credentials.KEY)
 
 
 @contextmanager

@@ -33,10 +33,10 @@ class MeshProcess(NamedTuple):
     tile: int | None
 
 
-def spawn(module: str, directory: Path, arguments: Sequence[str], log: Path) -> int:
+def spawn(module: str, directory: Path, arguments: Sequence[str], log: Path, inherited: Sequence[int] = ()) -> int:
     """Start `python -m module --dir directory arguments...` in a session of its own; return its process id.
 
-    It outlives the caller. Input is /dev/null; output goes to `log`; inheritable descriptors are inherited.
+    It outlives the caller. Input is /dev/null; output goes to `log`; the descriptors `inherited` keep their numbers.
     """
     # -P: whatever lies in the caller's directory must not shadow a module.
     argv = [sys.executable, "-P", "-m", module, "--dir", str(directory), *arguments]
@@ -44,6 +44,8 @@ def spawn(module: str, directory: Path, arguments: Sequence[str], log: Path) -> 
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
+        # Onto itself: it stays open in this child and closes on exec in any other (POSIX.1-2024; glibc since 2.29).
+        *((os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in inherited),
     ]
     pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=files, setsid=True)
     _await_arguments(pid)

@@ -6,13 +6,15 @@ import os
 import resource
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.errors import StartError
+from dlibos_orchestrator.model import credentials
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory
 
@@ -20,15 +22,42 @@ PATIENCE: Final = 10.0  # seconds for one process to open its sockets; far more 
 LAST_WORDS: Final = 4096  # bytes of a log that are searched for its last line
 
 
-def start_all(directory: MeshDirectory, mesh: mesh_pb2.Mesh, sockets: Sequence[socket.socket]) -> None:
-    """Start every process of the mesh; `sockets` are the host's ends of its published ports. StartError, OSError."""
+def start_all(
+    directory: MeshDirectory, mesh: mesh_pb2.Mesh, sockets: Sequence[socket.socket], mesh_key: bytes | None
+) -> None:
+    """Start every process of the mesh; `sockets` are the host's ends of its published ports. StartError, OSError.
+
+    With a mesh key every process gets its own credentials and demands proof of its peers; None: no proof is asked for.
+    """
     _raise_file_limit()
     if mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
-        keeper = _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", [], [])
+        with _credentials(None if mesh_key is None else credentials.of_keeper(mesh, mesh_key)) as given:
+            keeper = _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", _flag(given), given)
         _start_publisher(directory, mesh, keeper, sockets)
     for tile in mesh.tiles:
-        arguments = ["--tile", str(tile.tile)]
-        processes.spawn(processes.TILE_MODULE, directory.path, arguments, directory.log_file(f"tile-{tile.tile}"))
+        with _credentials(None if mesh_key is None else credentials.of_tile(mesh, mesh_key, tile)) as given:
+            log = directory.log_file(f"tile-{tile.tile}")
+            arguments = ["--tile", str(tile.tile), *_flag(given)]
+            processes.spawn(processes.TILE_MODULE, directory.path, arguments, log, given)
+
+
+@contextmanager
+def _credentials(document: bytes | None) -> Iterator[list[int]]:
+    """Give the descriptors that a process inherits to read its credentials from: one, or none without credentials."""
+    if document is None:
+        yield []
+        return
+    descriptor = os.memfd_create("dlibos-credentials", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, document)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield [descriptor]
+    finally:
+        os.close(descriptor)
+
+
+def _flag(given: Sequence[int]) -> list[str]:
+    return [word for descriptor in given for word in ("--credentials-fd", str(descriptor))]
 
 
 def _raise_file_limit() -> None:
@@ -55,15 +84,13 @@ def _start_and_hear(
 ) -> int:
     """Start a process and wait for its one word on a pipe; return its process id, or raise what it said instead."""
     reader, writer = os.pipe()
-    for descriptor in (writer, *inherited):
-        os.set_inheritable(descriptor, True)
     log = directory.log_file(name)
     try:
-        pid = processes.spawn(module, directory.path, [*arguments, "--ready-fd", str(writer)], log)
+        pid = processes.spawn(
+            module, directory.path, [*arguments, "--ready-fd", str(writer)], log, [writer, *inherited]
+        )
     finally:
         os.close(writer)
-        for descriptor in inherited:
-            os.set_inheritable(descriptor, False)
     if (word := _hear(reader)) != "ready":
         raise StartError(word or f"the {name} ended: {last_words(log) or 'without a word'}")
     return pid

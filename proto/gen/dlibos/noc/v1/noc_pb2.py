@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x64libos/noc/v1/noc.proto\x12\rdlibos.noc.v1\"L\n\x05\x46rame\x12\r\n\x05words\x18\x01 \x03(\x06\x12\x0f\n\x07\x63redits\x18\x02 \x03(\r\x12#\n\x05hello\x18\x03 \x01(\x0b\x32\x14.dlibos.noc.v1.Hello\"_\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07mesh_id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\r\x12\x0f\n\x07\x63redits\x18\x05 \x03(\r2=\n\x03Noc\x12\x36\n\x04Link\x12\x14.dlibos.noc.v1.Frame\x1a\x14.dlibos.noc.v1.Frame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x64libos/noc/v1/noc.proto\x12\rdlibos.noc.v1\"[\n\x05\x46rame\x12\r\n\x05words\x18\x01 \x03(\x06\x12\x0f\n\x07\x63redits\x18\x02 \x03(\r\x12#\n\x05hello\x18\x03 \x01(\x0b\x32\x14.dlibos.noc.v1.Hello\x12\r\n\x05proof\x18\x04 \x01(\x0c\"n\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07mesh_id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\r\x12\x0f\n\x07\x63redits\x18\x05 \x03(\r\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x32=\n\x03Noc\x12\x36\n\x04Link\x12\x14.dlibos.noc.v1.Frame\x1a\x14.dlibos.noc.v1.Frame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dlibos.noc.v1.noc_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FRAME']._serialized_start=42
-  _globals['_FRAME']._serialized_end=118
-  _globals['_HELLO']._serialized_start=120
-  _globals['_HELLO']._serialized_end=215
-  _globals['_NOC']._serialized_start=217
-  _globals['_NOC']._serialized_end=278
+  _globals['_FRAME']._serialized_end=133
+  _globals['_HELLO']._serialized_start=135
+  _globals['_HELLO']._serialized_end=245
+  _globals['_NOC']._serialized_start=247
+  _globals['_NOC']._serialized_end=308
 # @@protoc_insertion_point(module_scope)

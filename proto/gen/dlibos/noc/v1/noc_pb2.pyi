@@ -29,6 +29,9 @@ class Frame(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     HELLO_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    proof: _builtins.bytes
+    """Before the link is up only: that the sender has the key this pair of tiles shares (node/dlibos_node/identity.py)."""
     @_builtins.property
     def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Messages one after another: a header word (source, destination, tag, demux queue, length), then `length` <= 126
@@ -51,10 +54,11 @@ class Frame(_message.Message):
         words: _abc.Iterable[_builtins.int] | None = ...,
         credits: _abc.Iterable[_builtins.int] | None = ...,
         hello: Global___Hello | None = ...,
+        proof: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "hello", b"hello", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "hello", b"hello", "proof", b"proof", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -69,12 +73,15 @@ class Hello(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     mesh_id: _builtins.str
     source: _builtins.int
     """tile number, y * width + x"""
     destination: _builtins.int
     """tile number"""
+    nonce: _builtins.bytes
+    """32 random bytes that the other side's proof must cover; empty where no proof is asked for."""
     @_builtins.property
     def credits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """What the sender of this hello can hold from its peer in demux queue 0, 1, 2, 3, in words: the peer's first credits."""
@@ -87,10 +94,11 @@ class Hello(_message.Message):
         source: _builtins.int = ...,
         destination: _builtins.int = ...,
         credits: _abc.Iterable[_builtins.int] | None = ...,
+        nonce: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "destination", b"destination", "mesh_id", b"mesh_id", "source", b"source", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "destination", b"destination", "mesh_id", b"mesh_id", "nonce", b"nonce", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

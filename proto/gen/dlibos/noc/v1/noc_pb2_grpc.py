@@ -45,7 +45,8 @@ class NocServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Link(self, request_iterator, context):
-        """The tile with the lower number dials; the first frame in each direction carries `hello`.
+        """The tile with the lower number dials; the first frame in each direction carries `hello`. Where tiles prove who they
+        are, the listener's hello comes with its proof and the dialer's second frame is its own: the link is up after that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

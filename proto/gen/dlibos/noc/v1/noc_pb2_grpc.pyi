@@ -19,7 +19,9 @@ GRPC_VERSION: str
 class NocStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamStreamMultiCallable[_noc_pb2.Frame, _noc_pb2.Frame]
-    """The tile with the lower number dials; the first frame in each direction carries `hello`."""
+    """The tile with the lower number dials; the first frame in each direction carries `hello`. Where tiles prove who they
+    are, the listener's hello comes with its proof and the dialer's second frame is its own: the link is up after that.
+    """
 
 class NocServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -28,6 +30,8 @@ class NocServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_noc_pb2.Frame],
         context: _aio.ServicerContext[_abc.AsyncIterator[_noc_pb2.Frame], _abc.AsyncIterator[_noc_pb2.Frame]],
     ) -> _abc.AsyncIterator[_noc_pb2.Frame]:
-        """The tile with the lower number dials; the first frame in each direction carries `hello`."""
+        """The tile with the lower number dials; the first frame in each direction carries `hello`. Where tiles prove who they
+        are, the listener's hello comes with its proof and the dialer's second frame is its own: the link is up after that.
+        """
 
 def add_NocServicer_to_server(servicer: NocServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,47 @@
+"""What each process of a mesh gets to prove who it is: one key for every pair of tiles that have business together.
+
+A key is HMAC-SHA256 of the mesh key over b"dlibos pair", the lower and the higher number (32 bits each, big-endian).
+The document of a process is JSON, {"peers": {"3": hex, ...}}, for driver tiles with "keeper": hex.
+node/dlibos_node/identity.py says how the keys are used.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import struct
+from typing import Final
+
+from dlibos.control.v1 import mesh_pb2
+
+KEY: Final = 32  # bytes
+KEEPER: Final = 0xFFFFFFFF  # the keeper's number where a tile's is asked for
+
+
+def pair_key(mesh_key: bytes, one: int, other: int) -> bytes:
+    """Return the key that two tiles share, whichever is named first."""
+    return hmac.digest(mesh_key, b"dlibos pair" + struct.pack(">II", min(one, other), max(one, other)), "sha256")
+
+
+def have_business(one: mesh_pb2.Tile, other: mesh_pb2.Tile) -> bool:
+    """Tell whether two tiles talk or read each other's memory: tiles of unlike roles do, idle ones with nobody."""
+    return one.role != other.role and mesh_pb2.ROLE_IDLE not in {one.role, other.role}
+
+
+def of_tile(mesh: mesh_pb2.Mesh, mesh_key: bytes, tile: mesh_pb2.Tile) -> bytes:
+    """Return the document of a tile: its own pairs' keys and no others."""
+    peers = [other.tile for other in mesh.tiles if have_business(tile, other)]
+    document: dict[str, object] = {"peers": _keys(mesh_key, tile.tile, peers)}
+    if tile.role == mesh_pb2.ROLE_DRIVER and mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
+        document["keeper"] = pair_key(mesh_key, tile.tile, KEEPER).hex()
+    return json.dumps(document).encode()
+
+
+def of_keeper(mesh: mesh_pb2.Mesh, mesh_key: bytes) -> bytes:
+    """Return the document of the keeper: the keys it shares with the driver tiles."""
+    drivers = [tile.tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_DRIVER]
+    return json.dumps({"peers": _keys(mesh_key, KEEPER, drivers)}).encode()
+
+
+def _keys(mesh_key: bytes, own: int, peers: list[int]) -> dict[str, str]:
+    return {str(peer): pair_key(mesh_key, own, peer).hex() for peer in peers}
