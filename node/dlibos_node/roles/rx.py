@@ -8,7 +8,7 @@ takes any frame, and an ordinary frame never occupies 64 KiB.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from dlibos_node.memory import layout
 from dlibos_node.memory.buffers import Buffers
@@ -22,25 +22,30 @@ LARGE: Final = layout.RX.pools[1].size
 LARGE_COUNT: Final = layout.RX.pools[1].count
 
 
-class Received(NamedTuple):
+class Received:
     """One frame as the device left it: the view it lies in, the buffer the driver now holds, first byte, length."""
 
-    memory: RxMemory
-    pool: Buffers
-    slot: int
-    offset: int
-    length: int
+    __slots__ = ("length", "memory", "offset", "pool", "slot")
+
+    def __init__(self, memory: RxMemory, pool: Buffers, slot: int, offset: int, length: int) -> None:
+        self.memory = memory
+        self.pool = pool
+        self.slot = slot
+        self.offset = offset
+        self.length = length
 
 
 class RxMemory:
     """Buffers of an RX partition with room for any frame up to LARGE bytes."""
 
     __slots__ = (
-        "_large_views", "_next_large", "_scratch", "_small_views", "large", "number", "overflowed", "small", "view",
+        "_large_views", "_next_large", "_scratch", "_small_views", "large", "leases", "number", "overflowed", "small",
+        "view",
     )  # fmt: skip
 
     def __init__(self, partition: Partition) -> None:
         self.number = partition.number
+        self.leases = partition.leases
         self.view = view = partition.view
         self.small = Buffers(partition, partition.layout.pools[0])
         self.large = Buffers(partition, partition.layout.pools[1])
