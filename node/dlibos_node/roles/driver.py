@@ -226,7 +226,7 @@ class Driver:
         return None
 
     def _release(self, source: int, payload: list[int], _now: int) -> None:
-        if not self._protected:
+        if not self.memory.leases:
             self._release_unchecked(payload)
             return
         release = self.memory.release
