@@ -22,8 +22,8 @@ Measure what protection costs: the same mesh protected and unprotected, fused in
 All four are up at once and are loaded in turns by wrk with one thread, each in its own network namespace, on one page
 of 128 bytes. In every round and for every count of connections each has one leg. Protected and unprotected are always
 loaded one right after the other; the order is drawn, its seed printed, and every second round is the mirror image of
-the one before. Costs are means of paired log ratios within a round with a 95 % confidence interval (Student's t), beside which
-a bootstrap's stands; the output says how wide the interval is.
+the one before. Costs are means of paired log ratios within a round with a 95 % confidence interval (Student's t),
+beside which a bootstrap's stands; the output says how wide the interval is.
 
   cost of PROTECTION    protected against unprotected: the same tiles, the same messages
   cost of DISTRIBUTION  unprotected against fused: what tiles and gRPC between them cost; nothing to do with protection
