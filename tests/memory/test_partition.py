@@ -1,18 +1,13 @@
-"""Partitions: the owner's writes are seen by readers, who cannot write; sizes are sealed; fds change hands."""
+"""Partitions: the owner's writes are seen by readers, who cannot write; sizes are sealed."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import socket
-from pathlib import Path
 
 import pytest
 
 from dlibos_node.errors import PartitionError
 from dlibos_node.memory import descriptor
-from dlibos_node.memory.handover import Handover, fetch
 from dlibos_node.memory.partition import Partition
 
 SIZE = 1 << 16
@@ -59,39 +54,3 @@ def test_closing_with_a_slice_still_held_is_allowed() -> None:
     owned.close()
     held[0] = 1
     assert held[0] == 1
-
-
-def is_there(path: Path) -> bool:
-    return path.exists()
-
-
-async def test_partitions_change_hands_over_a_socket(tmp_path: Path) -> None:
-    path = str(tmp_path / "mem.sock")
-    owned = [Partition.create(64, SIZE), Partition.create(65, SIZE)]
-    waiting = asyncio.create_task(fetch(path, 2, 1))  # before anybody listens
-    await asyncio.sleep(0)
-    handover = Handover(path, lambda tile: owned)
-    handover.start()
-    mapped = await waiting
-    assert [(p.number, p.size) for p in mapped] == [(64, SIZE), (65, SIZE)]
-    owned[1].view[:3] = b"abc"
-    assert bytes(mapped[1].view[:3]) == b"abc"
-    handover.close()
-    assert not is_there(tmp_path / "mem.sock")
-    for partition in owned + mapped:
-        partition.close()
-
-
-@pytest.mark.parametrize("line", [b"", b"nonsense", b'{"number": 1}', json.dumps([{"number": 1, "size": 9}]).encode()])
-async def test_an_answer_that_makes_no_sense_is_refused(tmp_path: Path, line: bytes) -> None:
-    path = str(tmp_path / "mem.sock")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        listener.setblocking(False)
-        fetching = asyncio.create_task(fetch(path, 2, 1))
-        client, _ = await asyncio.get_running_loop().sock_accept(listener)
-        with client:
-            client.sendall(line)
-        with pytest.raises(PartitionError, match="not a list of partitions"):
-            await fetching
