@@ -106,13 +106,13 @@ class Flows:
         """Take a valid segment of a known connection; its buffer is released here unless its payload is kept."""
         self.statistics.segments_in += 1
         flow.route = route
-        if span is not None and self._port.short(route) and flow.holds >= FAIR_SHARE:
+        if span is None:
+            self._port.release(lease)
+        elif (flow.unread or flow.conn.held) and flow.holds >= FAIR_SHARE and self._port.short(route):
             self._drops[Drop.MEMORY] += 1
             self._port.release(lease)
             return
         flow.conn.on_segment(seq, ack, flags, window, options, span, now)
-        if span is None:
-            self._port.release(lease)
         self._service(flow, now)
 
     def stray(self, key: int, segment: Arrival, now: int) -> None:
