@@ -210,10 +210,10 @@ class Flows:
             conn.outbox.clear()
         if conn.events:
             self._report(flow)
-        deadline = conn.deadline
-        if deadline < flow.armed:
-            flow.armed = deadline
-            heapq.heappush(self._heap, (deadline, flow.handle))
+        armed = flow.armed
+        if conn.retransmit_at < armed or conn.ack_at < armed or conn.persist_at < armed or conn.wait_at < armed:
+            flow.armed = conn.deadline
+            heapq.heappush(self._heap, (flow.armed, flow.handle))
 
     def _transmit(self, flow: Flow, segments: list[Segment]) -> None:
         port, route, pack = self._port, flow.route, flow.header.pack
