@@ -163,7 +163,9 @@ class Bench:
         target = self.chip.tiles[peer.number]
         role, back = target.role, target.peers[tile.number]
         frames: list[Frame] = []
-        self.watch.time("noc", lambda: frames.append(take(peer)))
+        self.watch.time("noc", lambda: frames.extend(take(peer)))
+        if not frames:
+            return False
         words = bool(frames[0].words)
         self.watch.time("noc", lambda: give(target, back, frames[0]))
         if words and role is not None:
@@ -171,9 +173,12 @@ class Bench:
         return words
 
 
-def take(peer: Peer) -> Frame:
+def take(peer: Peer) -> Iterator[Frame]:
+    """Yield what waits for a peer, if anything does, as it arrives there."""
     words = peer.take()
-    return Frame.FromString(Frame(words=words, credits=peer.take_owed(anyway=bool(words))).SerializeToString())
+    owed = peer.take_owed(anyway=bool(words))
+    if words or owed:
+        yield Frame.FromString(Frame(words=words, credits=owed).SerializeToString())
 
 
 def give(target: Tile, back: Peer, frame: Frame) -> None:
