@@ -205,7 +205,9 @@ def main() -> None:
             rounds = [bench.round(size) for _ in range(arguments.rounds)]
         medians = {stage: statistics.median([r[stage] for r in rounds]) for stage in STAGES}
         words = ", ".join(f"{stage} {us:5.1f}" for stage, us in medians.items())
-        print(f"{connections:4d} connections in batches of {size:3d}: {words}; together {sum(medians.values()):5.1f} us")
+        print(
+            f"{connections:4d} connections in batches of {size:3d}: {words}; together {sum(medians.values()):5.1f} us"
+        )
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ class Header:
         if length != self._length:
             self._measure(length)
         bits = (20 + len(options)) << 10 | segment.flags
-        head = _HEADER.pack(
-            self._front, self._ports, segment.seq, segment.ack, bits, segment.window, self._sum, 0
-        )
+        head = _HEADER.pack(self._front, self._ports, segment.seq, segment.ack, bits, segment.window, self._sum, 0)
         return head + options if options else head
 
     def _measure(self, length: int) -> None:
