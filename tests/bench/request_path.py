@@ -1,4 +1,4 @@
-"""What one request costs each tile's code, without gRPC and the kernel: run by hand, `python -m tests.bench.request_path`.
+"""What a request costs each tile's code, gRPC and kernel apart: run by hand, `python -m tests.bench.request_path`.
 
 A whole chip in one process (tests/support/chip.py) answers GET requests that arrive in batches. Printed: CPU time per
 request of each role and of the NoC between them (protobuf, queues, credits), median of rounds. No load of other
@@ -39,10 +39,9 @@ SEQ_AT: Final = virtio.HEADER_LENGTH + ethernet.LENGTH + ipv4.LENGTH + tcp.SEQ
 class Wire:
     """A device that gives what was loaded and counts what it is given."""
 
-    mtu = 1500
-    offloads = ("csum", "tso4")
-
     def __init__(self) -> None:
+        self.mtu = 1500
+        self.offloads: tuple[str, ...] = ("csum", "tso4")
         self.statistics = DeviceStatistics()
         self.frames: Iterator[bytes] = iter(())
         self.sent = 0
@@ -156,7 +155,10 @@ class Bench:
             self.watch.time("driver", driver.readable)
         moved = True
         while moved:
-            moved = any([self.carry(tile, peer) for tile in self.chip.tiles for peer in tile.peers.values()])
+            moved = False
+            for tile in self.chip.tiles:
+                for peer in tile.peers.values():
+                    moved |= self.carry(tile, peer)
 
     def carry(self, tile: Tile, peer: Peer) -> bool:
         """Hand one frame over as a link does, and let its receiver work on it."""

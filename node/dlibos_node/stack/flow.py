@@ -12,8 +12,8 @@ from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire import checksum, ipv4
 from dlibos_node.wire.tcp import Options
 
-# Up to the addresses: Ethernet and the first two bytes of IPv4 | total length | id 0, DF | TTL 64, TCP | checksum | addresses.
-# With DF the id means nothing (RFC 6864 section 4.1).
+# Ethernet and the first two bytes of IPv4 | total length | id 0, DF | TTL 64, TCP | checksum | addresses. With DF the
+# id means nothing (RFC 6864 section 4.1).
 _FRONT: Final = struct.Struct("!16sHIHH8s")
 # Front | ports | seq | ack | offset, flags | window | checksum | urgent pointer 0
 _HEADER: Final = struct.Struct("!34sIIIHHHH")

@@ -20,10 +20,9 @@ from dlibos_node.wire import arp, checksum, ethernet, icmp, ipv4
 from dlibos_node.wire.malformed import Malformed
 from dlibos_node.wire.tcp import parse_options
 
-# Ethernet target, type | IPv4: two numbers of 64 bits, target | ports | seq | ack | offset and flags | window. Numbers that
-# large, because the Internet checksum of whole numbers costs no more than that of their 16-bit words (wire/checksum.py):
-#     version, length 8 | TOS 8 | total length 16 | id 16 | fragment 16
-#     TTL 8 | protocol 8 | checksum 16 | source 32
+# Ethernet target, type | IPv4: two numbers of 64 bits, target | ports | seq | ack | offset and flags | window. The two
+# numbers hold version and length 8, TOS 8, total length 16, id 16, fragment 16; and TTL 8, protocol 8, checksum 16,
+# source 32. They are that large because the Internet checksum may be taken over numbers of any size (wire/checksum.py).
 _FRAME: Final = struct.Struct("!6s6xHQQIIIIHH")
 _TCP: Final = struct.Struct("!IIIHH")  # ports | seq | ack | offset and flags | window
 _LEAST: Final = 54
@@ -178,8 +177,9 @@ class Host:
             self._drop(frame, Drop.TCP_HEADER)
         else:
             at = frame.offset + ethernet.LENGTH + head.header_length
-            ports, *fields = _TCP.unpack_from(frame.view, at)
-            self._segment(frame, at, head.total_length - head.header_length, head.source << 32 | ports, *fields, now)
+            size, key = head.total_length - head.header_length, head.source << 32
+            ports, seq, ack, bits, window = _TCP.unpack_from(frame.view, at)
+            self._segment(frame, at, size, key | ports, seq, ack, bits, window, now)
 
     def _icmp(self, frame: Frame, body: memoryview, link: ethernet.Header, head: ipv4.Header) -> None:
         """Answer an echo request (RFC 1122 section 3.2.2.6) to where it came from."""

@@ -108,10 +108,11 @@ class Connection(Tcb):
         una = self.snd_una
         if ack == self.snd_max and ack != una and self.unsent == 0 and not self.recovering:
             acks.all_of_it(self, seq, ack, window, now)
-        elif ack != una or span is None or window << self.snd_scale != self.snd_wnd:
-            if not acks.on_ack(self, seq, ack, window, span is None, now):
-                self.drop(Drop.BAD_ACK, span)
-                return
+        elif (ack != una or span is None or window << self.snd_scale != self.snd_wnd) and not acks.on_ack(
+            self, seq, ack, window, span is None, now
+        ):
+            self.drop(Drop.BAD_ACK, span)
+            return
         if span is not None:
             if 0 < span.length <= self.rcv_wnd and self.rcv_fin < 0:
                 receiver.deliver(self, span, now)
