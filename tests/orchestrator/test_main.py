@@ -26,6 +26,10 @@ def test_every_command_can_be_run_and_has_a_name_of_its_own() -> None:
             ["up", "--driver", "x"],
             "dlibos up: argument --driver: 'x' is not a count; expected a number such as 2; see `dlibos up --help`",
         ),
+        (
+            ["up", "--tune", "backlog=0"],
+            "dlibos up: argument --tune: 'backlog=0': backlog is a number from 1 to 65536; see `dlibos up --help`",
+        ),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(

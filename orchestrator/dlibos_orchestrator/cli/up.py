@@ -54,6 +54,9 @@ def add_mesh_flags(parser: Parser) -> None:
     parser.add_argument(
         "--fault", type=values.faults, metavar="loss=0.01,seed=3", help="seeded faults at the interface"
     )
+    parser.add_argument(
+        "--tune", type=values.tunables, metavar="KEY=VALUE,...", help=f"set any of {', '.join(values.TUNABLES)}"
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the mesh (default)")
     parser.add_argument("--mesh", type=values.mesh_size, metavar="WxH", help="size of the mesh (6x6)")
 
@@ -79,7 +82,7 @@ def merge_config(args: argparse.Namespace, values_of_file: Mapping[str, object])
 
 def mesh_options(args: argparse.Namespace) -> MeshOptions:
     """Return the mesh that the flags describe."""
-    plain = ("name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault")
+    plain = ("name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault", "tune")
     options = replace(MeshOptions(), **{key: value for key in plain if (value := getattr(args, key)) is not None})
     if args.mesh is not None:
         options = replace(options, width=args.mesh[0], height=args.mesh[1])

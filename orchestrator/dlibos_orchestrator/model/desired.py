@@ -23,6 +23,7 @@ def desired_mesh(
 ) -> mesh_pb2.Mesh:
     """Return the desired state of a mesh whose sockets live in `directory`; `kind` is what `--nic` came to."""
     mesh = mesh_pb2.Mesh(id=mesh_id, width=options.width, height=options.height, nic=_nic(options, kind, directory))
+    mesh.tunables.CopyFrom(mesh_pb2.Tunables(**options.tune))
     for tile, role in enumerate(place(options)):
         mesh.tiles.append(_tile(options, tile, role, directory))
     return mesh

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,7 @@ class MeshOptions:
     nic: str = "auto"
     pcap: Path | None = None
     fault: Faults | None = None
+    tune: Mapping[str, int] = field(default_factory=dict)  # by field of mesh_pb2.Tunables
 
     @property
     def tiles(self) -> int:
