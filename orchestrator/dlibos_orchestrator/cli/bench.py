@@ -41,7 +41,7 @@ def add(subparsers: Subparsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("web",), help="the benchmark")
+    parser.add_argument("what", choices=("web",), metavar="web", help="the benchmark")
     for role in ("driver", "stack", "app"):
         parser.add_argument(f"--{role}", type=values.count, default=1, metavar="N", help=f"{role} tiles (1)")
     parser.add_argument("--mesh", type=values.mesh_size, default=(6, 6), metavar="WxH", help="size of the mesh (6x6)")

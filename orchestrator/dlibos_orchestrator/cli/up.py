@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if args.config is not None:
         merge_config(args, read_config(args.config, args.parser))
     options = mesh_options(args)
-    timeout = (args.timeout or DEFAULT_TIMEOUT) if args.wait else None
+    patience = DEFAULT_TIMEOUT if args.timeout is None else args.timeout
+    timeout = patience if args.wait else None
     if not local.up(options, timeout, notice):
         notice(f"mesh {options.name!r} is up already")
     report(mesh_directory(options.name), args.output)
