@@ -88,6 +88,17 @@ def test_commands_that_need_a_mesh_say_how_to_get_one(
     assert list(runtime_directory.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["up", "ps", "down", "logs"])
+def test_a_file_system_that_refuses_is_one_line(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(tmp_path / ("x" * 300)))
+    assert main.run([command]) == 1
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("dlibos: ")
+    assert "DLIBOS_RUNTIME_DIR" in complaint or complaint.endswith("; see `dlibos doctor`")
+
+
 def test_a_mesh_name_cannot_leave_the_runtime_directory(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["down", "--name", "../../etc"]) == 2
     assert "use 1 to 32 of a-z" in capsys.readouterr().err
