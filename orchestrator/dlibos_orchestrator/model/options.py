@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class MeshOptions:
         for flag, folder in (("--root", self.root), ("--pcap", self.pcap)):
             if folder is not None and not folder.is_dir():
                 raise UsageError(f"{flag} {folder} is not a directory; make it, name another, or leave {flag} out")
+        if self.root is not None and not os.access(self.root, os.X_OK):
+            raise UsageError(f"--root {self.root} may not be entered by you; chmod u+x it, or name another")
 
     def _check_counts(self) -> None:
         for role in ("driver", "stack", "app"):
