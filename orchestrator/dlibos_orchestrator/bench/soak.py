@@ -1,8 +1,8 @@
 """`dlibos bench soak`: many requests and many deaths, and what is left of them in those who live on.
 
-A mesh has two tiles of each role. The second ones are killed over and over, in random order, and started again, while wrk
-keeps all of them busy. The first ones live through it all: what they have in the end, at rest, beyond what they had in
-the beginning, at rest, has leaked.
+A mesh has two tiles of each role. The second ones are killed over and over, in random order, and started again, while
+wrk keeps all of them busy. The first ones live through it all: what they have in the end, at rest, beyond what they had
+in the beginning, at rest, has leaked.
 """
 
 from __future__ import annotations

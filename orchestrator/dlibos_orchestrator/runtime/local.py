@@ -43,8 +43,9 @@ def up(
     kind = resolve_nic(options.nic, notice)
     if kind == mesh_pb2.NIC_KIND_USER and not options.publish:
         options = replace(options, publish=(USER_NIC_PUBLISH,))
+    directory = mesh_directory(options.name)
+    directory.check_length()
     with locked(options.name):
-        directory = mesh_directory(options.name)
         mesh = desired_mesh(options, kind, directory.path, f"{options.name}-{secrets.token_hex(4)}")
         if not _is_new(directory, mesh, notice):
             if timeout is not None:
