@@ -18,10 +18,10 @@ BUILD = NODE.parent / "build" / "mypyc"
 ROOMS = ("wire", "tcp", "tcp/congestion", "stack")
 MODULES = (
     "memory/descriptor.py",
-    "memory/buffers.py",
     "memory/fault.py",
     "memory/layout.py",
     "memory/partition.py",
+    "memory/buffers.py",
     "noc/faults.py",
     "noc/message.py",
     "noc/tags.py",

@@ -86,6 +86,7 @@ class TileCollector(Collector):
         return [((room, reason.value if hasattr(reason, "value") else str(reason)), n) for reason, n in counts.items()]
 
     def _drop_family(self, samples: list[Sample]) -> Metric:
+        samples.append((("memory", "gone"), self._faults.gone))
         text = "Frames, messages, descriptors and callers that went no further, by room and reason."
         return self._counter("drops", text, ("room", "reason"), samples + self._drops("handover", self._handover))
 
@@ -149,7 +150,7 @@ class TileCollector(Collector):
         yield self._counter("nic_bytes", "Bytes at the network device, Ethernet included.", ("direction",), octets)
         pools: list[Sample] = []
         for domain, rx in memory.memories.items():
-            pools += [((f"rx_small_{domain}",), rx.small.in_use), ((f"rx_large_{domain}",), rx.large.in_use)]
+            pools += [((f"rx_small_{domain}",), rx.small.in_use), ((f"rx_large_{domain}",), rx.large_in_use)]
         yield self._buffers(pools)
         yield self._drop_family(
             self._drops("driver", driver.drops)

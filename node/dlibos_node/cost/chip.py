@@ -16,6 +16,7 @@ from dlibos_node import assembly, config
 from dlibos_node.assembly import Parts
 from dlibos_node.cost.device import Wire
 from dlibos_node.memory.descriptor import APP_INDEX, TX_INDEX, partition_number
+from dlibos_node.memory.foreign import Foreign
 from dlibos_node.memory.partition import Partition
 from dlibos_node.noc import message
 from dlibos_node.noc.faults import Faults
@@ -49,7 +50,7 @@ class Tile(NamedTuple):
     number: int
     queues: Queues
     peers: dict[int, Peer]
-    foreign: dict[int, Partition]
+    foreign: Foreign
     faults: Faults
     own: Partition
 
@@ -85,8 +86,10 @@ class Chip:
     def _map(self, tile: Tile, switches: Switches) -> list[Partition]:
         for number in READS[tile.number]:
             own = self.tiles[number].own
-            tile.foreign[own.number] = Partition.attach(own.number, os.dup(own.fd), protected=switches.mapping)
-        return list(tile.foreign.values())
+            tile.foreign.partitions[own.number] = Partition.attach(
+                own.number, os.dup(own.fd), protected=switches.mapping
+            )
+        return list(tile.foreign.partitions.values())
 
     def _link(self, left: int, right: int) -> None:
         words = self._mesh.tunables.queue_words
@@ -144,7 +147,7 @@ class FusedChip:
         mesh.tiles[0].app.CopyFrom(mesh_pb2.App(kind="web", root=root))
         mesh.tiles[0].domain = DOMAIN
         self._own = [Partition.create(partition_number(0, index), protected=False) for index in OWNED]
-        parts = Parts(mesh, mesh.tiles[0], Queues(), {}, {}, Faults({}))
+        parts = Parts(mesh, mesh.tiles[0], Queues(), {}, Foreign(), Faults({}))
         self._fused, self._application = assembly.build_fused(parts, self.wire, self._own)
         self.refused = 0
 
@@ -166,7 +169,7 @@ def _nothing(_number: int = 0) -> None:
 def _tile(number: int, switches: Switches) -> Tile:
     peers: dict[int, Peer] = {}
     own = Partition.create(partition_number(number, OWNED[number]), protected=switches.mapping, leases=switches.leases)
-    return Tile(number, Queues(), peers, {}, Faults(peers), own)
+    return Tile(number, Queues(), peers, Foreign(), Faults(peers), own)
 
 
 def _mesh(switches: Switches, root: str) -> mesh_pb2.Mesh:

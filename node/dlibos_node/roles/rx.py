@@ -25,10 +25,10 @@ LARGE_COUNT: Final = layout.RX.pools[1].count
 class Received:
     """One frame as the device left it: the view it lies in, the buffer the driver now holds, first byte, length."""
 
-    __slots__ = ("length", "memory", "offset", "pool", "slot")
+    __slots__ = ("length", "offset", "pool", "slot", "view")
 
-    def __init__(self, memory: RxMemory, pool: Buffers, slot: int, offset: int, length: int) -> None:
-        self.memory = memory
+    def __init__(self, view: memoryview, pool: Buffers, slot: int, offset: int, length: int) -> None:
+        self.view = view
         self.pool = pool
         self.slot = slot
         self.offset = offset
@@ -66,7 +66,7 @@ class RxMemory:
         rest = self._large_views[large] if large >= 0 else self._scratch[SMALL:]
         length = receive((self._small_views[slot], rest))
         if 0 < length <= SMALL:
-            return Received(self, self.small, slot, slot * SMALL, length)
+            return Received(self.view, self.small, slot, slot * SMALL, length)
         received = self._spread(slot, large, length) if length else None
         self.small.put(slot)
         return received
@@ -81,7 +81,7 @@ class RxMemory:
             return None
         offset = pool.base + slot * pool.size
         self.view[offset : offset + length] = frame
-        return Received(self, pool, slot, offset, length)
+        return Received(self.view, pool, slot, offset, length)
 
     def _take_large(self) -> int:
         if self._next_large < 0:
@@ -96,7 +96,7 @@ class RxMemory:
         offset = self.large.offset(large)
         self.view[offset : offset + SMALL] = self._small_views[slot]
         self._next_large = self.large.take()
-        return Received(self, self.large, large, offset, length)
+        return Received(self.view, self.large, large, offset, length)
 
     def release(self, word: int, tile: int) -> Fault | None:
         """Take a lease back from a stack tile."""
@@ -113,6 +113,11 @@ class RxMemory:
         return self.small.reclaim(tile) + self.large.reclaim(tile)
 
     @property
+    def large_in_use(self) -> int:
+        """Large buffers taken or leased; the one that is kept ready for the next read is not counted."""
+        return self.large.in_use - (self._next_large >= 0)
+
+    @property
     def in_use(self) -> int:
-        """Buffers taken or leased; the one large buffer that is kept ready for the next read is not counted."""
-        return self.small.in_use + self.large.in_use - (self._next_large >= 0)
+        """Buffers taken or leased."""
+        return self.small.in_use + self.large_in_use

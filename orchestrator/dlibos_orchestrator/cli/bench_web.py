@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from dlibos_orchestrator.bench import report, web
-from dlibos_orchestrator.cli import bench_values, values
+from dlibos_orchestrator.cli import bench_values, objective, values
 from dlibos_orchestrator.cli.bench_values import MISSED
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.errors import UsageError
@@ -55,10 +55,10 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1s: does it work at all?")
     parser.add_argument(
         "--objective",
-        type=bench_values.objectives,
+        type=objective.objectives,
         default=(),
-        metavar="64=0.20,256=0.35",
-        help="least ratios, by connections",
+        metavar="64=0.20,1:p50=1ms",
+        help="least ratio, longest p50 or p99 of the mesh, by connections",
     )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print")
     parser.set_defaults(benchmark=run, parser=parser)
@@ -77,12 +77,11 @@ def run(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> web.WebPlan:
     """Return what the flags ask for; UsageError for an objective that would not be measured."""
     counts = tuple(sorted({web.LATENCY_CONNECTIONS, *args.connections}))
-    for objective in args.objective:
-        if objective.connections not in counts:
-            more = ",".join(map(str, sorted({*args.connections, objective.connections})))
+    for wanted in args.objective:
+        if wanted.connections not in counts:
+            more = ",".join(map(str, sorted({*args.connections, wanted.connections})))
             raise UsageError(
-                f"--objective {objective.connections}={objective.floor:g}: {objective.connections} connections are "
-                f"not measured; use --connections {more}"
+                f"--objective: {wanted.connections} connections are not measured; use --connections {more}"
             )
     return web.WebPlan(
         mesh=args.mesh,
@@ -99,7 +98,9 @@ def plan(args: argparse.Namespace) -> web.WebPlan:
 def verdict(result: web.WebResult) -> int:
     """Return the exit code, with a line for what was not as it should be."""
     for missed in result.missed:
-        notice(f"objective missed: ratio {missed.floor:g} at {missed.connections} connections")
+        wanted = report.figure(missed.figure, missed.bar)
+        was = report.figure(missed.figure, missed.reached(result.comparisons))
+        notice(f"objective missed: {wanted} at {missed.connections} connections, was {was}")
     if result.errors:
         notice(f"{result.errors} requests failed or got no 2xx answer: the figures do not hold; see column ERRORS")
         return 1
