@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from dlibos_node.agent import compiled
+from dlibos_node.cost import mapping
 from dlibos_node.cost.measure import Load, measure
 from dlibos_node.errors import DlibosError
 
@@ -25,11 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="dlibos-cost-") as folder:
             rounds = measure(options.rounds, load, options.seed, Path(folder))
+            once = mapping.measure(Path(folder))
     except (DlibosError, OSError) as error:
         print(f"dlibos: cost of protection: {error}", file=sys.stderr)
         return 1
     core = "compiled" if compiled() else "pure Python"
-    print(json.dumps({"core": core, **load._asdict(), "seed": options.seed, "us_per_request": rounds}))
+    found = {"us_per_request": rounds, "mapping_ms": once}
+    print(json.dumps({"core": core, **load._asdict(), "seed": options.seed, **found}))
     return 0
 
 

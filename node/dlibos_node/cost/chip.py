@@ -74,7 +74,7 @@ class Chip:
         for tile in self.tiles:
             for peer in tile.peers.values():
                 self._roles[tile.number].changed(peer)
-        self._settle()
+        self.settle()
 
     def _parts(self, number: int) -> Parts:
         tile = self.tiles[number]
@@ -86,9 +86,8 @@ class Chip:
     def _map(self, tile: Tile, switches: Switches) -> list[Partition]:
         for number in READS[tile.number]:
             own = self.tiles[number].own
-            tile.foreign.partitions[own.number] = Partition.attach(
-                own.number, os.dup(own.fd), protected=switches.mapping
-            )
+            mapped = Partition.attach(own.number, os.dup(own.fd), protected=switches.mapping)
+            tile.foreign.partitions[own.number] = mapped
         return list(tile.foreign.partitions.values())
 
     def _link(self, left: int, right: int) -> None:
@@ -101,9 +100,10 @@ class Chip:
         """Let the driver read all that waits on the wire, and the tiles work until no message is left."""
         while self.wire.towards:
             self._driver.readable()
-            self._settle()
+            self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Move messages until none waits."""
         moved = True
         while moved:
             moved = False
@@ -181,7 +181,7 @@ def _mesh(switches: Switches, root: str) -> mesh_pb2.Mesh:
         width=3,
         height=1,
         nic=mesh_pb2.Nic(mac=MAC, address=ADDRESS, mtu=MTU),
-        tunables=mesh_pb2.Tunables(**config.DEFAULTS),
+        tunables=mesh_pb2.Tunables(**{name: bounds.default_value for name, bounds in config.TUNABLES.items()}),
         tiles=tiles,
         protection=mesh_pb2.PROTECTION_PROTECTED if switches.checks else mesh_pb2.PROTECTION_UNPROTECTED,
         domains=[mesh_pb2.Domain(name="cost", ports=[80])],

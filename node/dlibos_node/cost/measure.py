@@ -73,10 +73,17 @@ def measure(rounds: int, load: Load, seed: int, root: Path) -> list[dict[str, fl
     """Return for each round the microseconds of CPU time per request by variation. MeasurementError."""
     (root / "index.html").write_bytes(PAGE)
     order = random.Random(seed)  # noqa: S311  # who comes first is no secret
-    return [asyncio.run(_round(load, order, str(root))) for _ in range(rounds)]
+    return [_round(load, order, str(root)) for _ in range(rounds)]
 
 
-async def _round(load: Load, order: random.Random, root: str) -> dict[str, float]:
+def _round(load: Load, order: random.Random, root: str) -> dict[str, float]:
+    sites, turns = asyncio.run(_take_turns(load, order, root))
+    for site in sites:  # when the loop has ended: no timer touches their memory any more
+        site.chip.close()
+    return {name: statistics.median(values) for name, values in turns.items()}
+
+
+async def _take_turns(load: Load, order: random.Random, root: str) -> tuple[list[_Site], dict[str, list[float]]]:
     """A coroutine for the chips' sake, which need a running loop; nothing is awaited."""
     sites = {name: _site(Chip(switches, root), load) for name, switches in STEPS.items()}
     sites[FUSED] = _site(FusedChip(root), load)
@@ -89,9 +96,7 @@ async def _round(load: Load, order: random.Random, root: str) -> dict[str, float
                 turns[name].append(sites[name].turn(BATCHES))
     finally:
         gc.enable()
-    for site in sites.values():
-        site.chip.close()
-    return {name: statistics.median(values) for name, values in turns.items()}
+    return list(sites.values()), turns
 
 
 def _site(chip: Chip | FusedChip, load: Load) -> _Site:

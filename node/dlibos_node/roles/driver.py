@@ -86,6 +86,7 @@ class Driver:
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._faults = faults
+        self._checked = faults.checked
         self._protected = protected
         self._clock = clock
         self._flush = flush
@@ -205,6 +206,7 @@ class Driver:
     def _refuses(self, source: int, payload: list[int]) -> bool:
         """Whether a part is not the sender's own header, or not an application's payload, or not current."""
         fault = Fault.BOUNDS if len(payload) & 1 == 0 else self._examine(source, payload)
+        self._checked.descriptors += len(payload) >> 1
         if fault is None:
             return False
         self._faults.report(source, fault, tags.TX)
@@ -227,6 +229,7 @@ class Driver:
         if not self.memory.leases:
             self._release_unchecked(payload)
             return
+        self._checked.leases += len(payload)
         release = self.memory.release
         for word in payload:
             fault = release(word, source)
