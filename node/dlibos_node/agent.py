@@ -19,10 +19,13 @@ from google.protobuf import json_format
 from dlibos_node import config, nics
 from dlibos_node.apps import registry
 from dlibos_node.errors import DlibosError
+from dlibos_node.hardening.apply import harden
+from dlibos_node.hardening.profile import own_places, profile, status_file
 from dlibos_node.memory import descriptor
 from dlibos_node.memory.handover import Handover, fetch
 from dlibos_node.memory.partition import Partition
-from dlibos_node.metrics import TileCollector, serve
+from dlibos_node.metrics import TileCollector, listen, serve
+from dlibos_node.nic.device import Device
 from dlibos_node.noc.link import Network
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
@@ -48,11 +51,12 @@ READS: Final = {"driver": ("stack", "app"), "stack": ("driver", "app"), "app": (
 
 
 class Agent:
-    """One tile of the mesh whose directory is `directory`."""
+    """One tile of the mesh whose directory is `directory`. `hardened`: whether it gives up what its role does not need."""
 
-    def __init__(self, directory: Path, tile: int) -> None:
+    def __init__(self, directory: Path, tile: int, hardened: bool = True) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)
         self._directory = directory
+        self.hardened = hardened
         self._role_name = config.ROLES[self.tile.role]
         self._grid = Grid(self.mesh.width, self.mesh.height)
         self._queues = Queues()
@@ -62,6 +66,7 @@ class Agent:
         self._role: Role | None = None
         self._sockets: Sockets | None = None
         self._handover: Handover | None = None
+        self._device: Device | None = None
         self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
         self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
 
@@ -82,8 +87,13 @@ class Agent:
             await self._leave()
 
     async def _join(self) -> None:
-        _, self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
+        # What needs more than the running role does is opened first; threads and peers come after the hardening.
+        metrics = listen(self._collector, "127.0.0.1", self.tile.metrics_port)
+        self.status.metrics_port = metrics.server_port
         own = self._own_partition()
+        self._device = await self._open_device()
+        self._harden()
+        serve(metrics)
         if own is not None:
             self._handover = Handover(self.tile.memory, [own])
             self._handover.start()
@@ -103,6 +113,13 @@ class Agent:
         self.status.ready = True
         self.report()
 
+    def _harden(self) -> None:
+        for place in own_places(self.tile, self._directory):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.hardened:
+            outcomes = harden(profile(self.mesh, self.tile, self._directory))
+            self.status.hardening.extend(map(str, outcomes))
+
     def _joined(self) -> bool:
         peers = self._network.peers.values()
         if self._sockets is not None:
@@ -120,7 +137,7 @@ class Agent:
 
     def report(self) -> None:
         """Write the observed state; a reader sees the old one or the new one, never a part."""
-        target = self._directory / "status" / f"{self.tile.tile}.json"
+        target = status_file(self.tile, self._directory)
         draft = target.with_suffix(".new")
         draft.write_text(json_format.MessageToJson(self.status, preserving_proto_field_name=True))
         draft.replace(target)
@@ -183,10 +200,16 @@ class Agent:
         build = {"driver": self._build_driver, "stack": self._build_stack, "app": self._build_app}
         self._role = await build[self._role_name](own, peers)
 
-    async def _build_driver(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
-        tunables, loop = self.mesh.tunables, asyncio.get_running_loop()
+    async def _open_device(self) -> Device | None:
         drivers = [entry.tile for entry in self.mesh.tiles if entry.role == mesh_pb2.ROLE_DRIVER]
-        device = await nics.open_device(self.mesh.nic, drivers.index(self.tile.tile))
+        if self.tile.tile not in drivers:
+            return None
+        return await nics.open_device(self.mesh.nic, drivers.index(self.tile.tile))
+
+    async def _build_driver(self, own: Partition, peers: dict[str, dict[int, Peer]]) -> Role:
+        tunables, loop, device = self.mesh.tunables, asyncio.get_running_loop(), self._device
+        if device is None:
+            raise DlibosError(f"tile {self.tile.tile}: a driver without a device: see `dlibos logs {self.tile.tile}`")
         stacks = list(peers["stack"].values())
         driver = Driver(
             device,

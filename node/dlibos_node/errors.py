@@ -17,3 +17,7 @@ class DeviceError(DlibosError):
 
 class PartitionError(DlibosError):
     """A partition cannot be made, handed over or mapped."""
+
+
+class HardeningError(DlibosError):
+    """A protection that this kernel offers could not be put in place."""

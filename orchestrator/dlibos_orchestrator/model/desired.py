@@ -56,8 +56,8 @@ def _tile(options: MeshOptions, tile: int, role: mesh_pb2.Role.ValueType, direct
     desired = mesh_pb2.Tile(
         tile=tile,
         role=role,
-        address=f"unix:{directory / 'noc' / f'{tile}.sock'}",
-        memory=str(directory / "mem" / f"{tile}.sock"),
+        address=f"unix:{directory / 'noc' / str(tile) / 'sock'}",
+        memory=str(directory / "mem" / str(tile) / "sock"),
     )
     if role == mesh_pb2.ROLE_APP:
         desired.app.CopyFrom(mesh_pb2.App(kind=options.app_kind, root=str(options.root or "")))
