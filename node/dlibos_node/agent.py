@@ -51,7 +51,7 @@ READS: Final = {"driver": ("stack", "app"), "stack": ("driver", "app"), "app": (
 
 
 class Agent:
-    """One tile of the mesh whose directory is `directory`. `hardened`: whether it gives up what its role does not need."""
+    """One tile of the mesh whose directory is `directory`; `hardened` if it gives up what its role does not need."""
 
     def __init__(self, directory: Path, tile: int, hardened: bool = True) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)

@@ -7,7 +7,7 @@ published ports, its capture file. All that comes from outside the mesh's own co
 from __future__ import annotations
 
 import logging
-import os
+from pathlib import Path
 from typing import Final
 
 from dlibos_node.errors import HardeningError
@@ -37,12 +37,12 @@ def harden(profile: Profile) -> list[Outcome]:
         ]
     except OSError as error:
         raise HardeningError(f"hardening of a {profile.role} tile failed: {error}: see `dlibos doctor`") from error
-    log.info("hardened as %s: %s", profile.role, "; ".join(map(str, outcomes)))
+    log.info("hardened as %s: %s", profile.role, ", ".join(f"{one.mechanism} {one.state}" for one in outcomes))
     return outcomes
 
 
 def _require_one_thread() -> None:
     """Capabilities and Landlock bind the calling thread and its children only: others would stay as they are."""
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise HardeningError(f"{threads} threads run before the tile is hardened: publish addresses, not host names")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -31,9 +30,9 @@ def descriptors(pid: int) -> Counter[str]:
     process = Path(f"/proc/{pid}")
     sockets = _sockets(process / "net")
     found: Counter[str] = Counter()
-    for entry in os.scandir(process / "fd"):
+    for entry in (process / "fd").iterdir():
         try:
-            found[_kind(os.readlink(entry.path), sockets)] += 1
+            found[_kind(str(entry.readlink()), sockets)] += 1
         except FileNotFoundError:  # closed meanwhile
             continue
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from dlibos_node.hardening.outcome import ENFORCED, Outcome
@@ -24,7 +25,7 @@ def close_inherited(allowed: Collection[int] = STANDARD) -> list[int]:
     Call it before the process opens anything of its own.
     """
     closed = []
-    for descriptor in sorted(int(name) for name in os.listdir("/proc/self/fd")):
+    for descriptor in sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
         if descriptor not in allowed and _close(descriptor):
             closed.append(descriptor)
     return closed

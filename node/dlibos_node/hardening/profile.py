@@ -6,7 +6,6 @@ A tile opens what its work needs before it is hardened, so a profile names littl
 from __future__ import annotations
 
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,9 +18,15 @@ LOCAL: Final = "unix:"  # a NoC address on this host
 
 # Python imports some modules when it first needs them, and the C library loads their shared objects.
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
-# Read by the C library and gRPC as they run: random seeds, the time zone, how many processors there are, how to give
-# memory back.
-_SYSTEM: Final = ("/dev/urandom", "/etc/localtime", "/sys/devices/system/cpu", "/proc/sys/vm/overcommit_memory")
+# Read by the C library and gRPC as they run: random seeds, the time zone, how many processors there are, how many
+# callers may wait, how to give memory back.
+_SYSTEM: Final = (
+    "/dev/urandom",
+    "/etc/localtime",
+    "/sys/devices/system/cpu",
+    "/proc/sys/net/core/somaxconn",
+    "/proc/sys/vm/overcommit_memory",
+)
 # What a name server's answer needs: tiles of other hosts may be given by name.
 _NAMES: Final = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf")
 
@@ -76,9 +81,8 @@ def own_places(tile: mesh_pb2.Tile, directory: Path) -> tuple[Path, ...]:
 
 def _readable(tile: mesh_pb2.Tile, inet: bool) -> tuple[Path, ...]:
     """Python's own directories and the web root; not the mesh's directory, which may hold what others are told."""
-    python = [path for path in (*sys.path, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")) if path]
     root = [tile.app.root] if tile.app.root else []
-    return tuple(map(Path, dict.fromkeys((*python, *_LIBRARIES, *_SYSTEM, *(_NAMES if inet else ()), *root))))
+    return tuple(map(Path, dict.fromkeys((*filter(None, sys.path), *_LIBRARIES, *_SYSTEM, *(_NAMES if inet else ()), *root))))
 
 
 def _port(address: str) -> int:

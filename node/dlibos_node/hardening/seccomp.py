@@ -37,9 +37,9 @@ IOCTLS: Final = (termios.FIONBIO, termios.FIOCLEX, termios.FIONCLEX, termios.FIO
 
 
 class Check(NamedTuple):
-    """Passes when argument `index` equals one of `values`, or has a bit of `bits`. 32 bits count, as for the kernel."""
+    """Passes when argument `place` equals one of `values`, or has a bit of `bits`. 32 bits count, as for the kernel."""
 
-    index: int
+    place: int
     values: tuple[int, ...] = ()
     bits: int = 0
 
@@ -85,7 +85,7 @@ def _add_checks(program: Assembler, column: int, wanted: dict[str, Check]) -> No
     program.answer(ALLOW)
     for name, check in wanted.items():
         program.label(name)
-        program.load(bpf.argument(check.index))
+        program.load(bpf.argument(check.place))
         for value in check.values:
             program.jump(EQUAL, value, then="allow")
         program.jump(SET, check.bits, then="allow", otherwise="refuse")
@@ -112,9 +112,7 @@ def install(inet: bool) -> Outcome:
     program = _Program(len(code) // 8, code)
     number = SECCOMP[ARCHITECTURES[machine][0]]
     try:
-        thread = syscall(
-            "seccomp", number, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(program)
-        )
+        thread = syscall("seccomp", number, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, ctypes.byref(program))
     except OSError as error:
         if error.errno in {errno.ENOSYS, errno.EINVAL}:
             return _not_offered("this kernel has no seccomp filters")
