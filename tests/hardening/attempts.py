@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import importlib
 import json
 import mmap
@@ -74,6 +75,11 @@ def connect(address: str | bytes) -> None:
         client.connect(address)
 
 
+def pair() -> None:
+    for end in socket.socketpair():
+        end.close()
+
+
 def make_socket(family: int) -> None:
     with socket.socket(family, socket.SOCK_STREAM if family in {socket.AF_INET, socket.AF_INET6} else socket.SOCK_RAW):
         pass
@@ -133,10 +139,10 @@ def sockets(directory: Path, own: Path, bind: int, other: int) -> dict[str, Call
         "netlink": lambda: make_socket(socket.AF_NETLINK),
         "packet": lambda: make_socket(socket.AF_PACKET),
         "vsock": lambda: make_socket(socket.AF_VSOCK),
-        "socketpair": lambda: [end.close() for end in socket.socketpair()],
+        "socketpair": pair,
         "listen in own place": lambda: listen(own / "own"),
         "listen elsewhere": lambda: listen(directory / "noc" / "other"),
-        "remove another's socket": lambda: (directory / "door").unlink(),
+        "remove another's socket": (directory / "door").unlink,
         "connect to another's socket": lambda: connect(str(directory / "door")),
         "connect to an abstract socket": lambda: connect(b"\0" + str(directory).encode()),
         "bind own port": lambda: tcp("bind", bind),
@@ -150,11 +156,11 @@ def files(directory: Path, own: Path, status: Path) -> dict[str, Callable[[], ob
         "write own status": lambda: write(status),
         "write another's status": lambda: write(directory / "status" / "99" / "status.json"),
         "write in the root": lambda: write(directory / "www" / "page"),
-        "make a directory": lambda: (own / "sub").mkdir(),
+        "make a directory": (own / "sub").mkdir,
         "make a link": lambda: (own / "link").symlink_to("/etc/passwd"),
-        "read the web root": lambda: (directory / "www" / "index.html").read_text(),
+        "read the web root": (directory / "www" / "index.html").read_text,
         "list the web root": lambda: list((directory / "www").iterdir()),
-        "read the mesh file": lambda: (directory / "mesh.json").read_text(),
+        "read the mesh file": (directory / "mesh.json").read_text,
         "read /etc/passwd": lambda: Path("/etc/passwd").read_text(),
         "list /tmp": lambda: list(Path("/tmp").iterdir()),  # noqa: S108
         "import": lambda: importlib.import_module("wave"),
@@ -169,7 +175,7 @@ def denied() -> dict[str, Callable[[], object]]:
     calls = {name: numbers[column] for group in DENIED.values() for name, numbers in group.items()}
     numbers = {name: number for name, number in calls.items() if number is not None}
     numbers |= {"clone3": CLONE3[column], "beyond the last": LAST + 1, "x32 getpid": 0x40000000 + 39}
-    return {f"call {name}": (lambda number=number: call(number)) for name, number in numbers.items()}
+    return {f"call {name}": functools.partial(call, number) for name, number in numbers.items()}
 
 
 def main(directory: Path, number: int, uid: int) -> None:
@@ -188,7 +194,7 @@ def main(directory: Path, number: int, uid: int) -> None:
     outcomes = harden(profile)
     tries = {
         **processes(),
-        **sockets(directory, own[-1], *(profile.rules.bind or (0,)), other=9),
+        **sockets(directory, own[-1], bind=profile.rules.bind[0] if profile.rules.bind else 0, other=9),
         **files(directory, own[-1], status),
         **denied(),
     }

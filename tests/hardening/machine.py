@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dlibos_node.hardening import bpf
 
 INSTRUCTION = struct.Struct("=HBBI")
-TESTS = {
+TESTS: dict[int, Callable[[int, int], bool]] = {
     bpf.EQUAL: lambda word, value: word == value,
     bpf.GREATER: lambda word, value: word > value,
     bpf.SET: lambda word, value: bool(word & value),

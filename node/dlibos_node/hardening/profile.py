@@ -82,7 +82,9 @@ def own_places(tile: mesh_pb2.Tile, directory: Path) -> tuple[Path, ...]:
 def _readable(tile: mesh_pb2.Tile, inet: bool) -> tuple[Path, ...]:
     """Python's own directories and the web root; not the mesh's directory, which may hold what others are told."""
     root = [tile.app.root] if tile.app.root else []
-    return tuple(map(Path, dict.fromkeys((*filter(None, sys.path), *_LIBRARIES, *_SYSTEM, *(_NAMES if inet else ()), *root))))
+    return tuple(
+        map(Path, dict.fromkeys((*filter(None, sys.path), *_LIBRARIES, *_SYSTEM, *(_NAMES if inet else ()), *root)))
+    )
 
 
 def _port(address: str) -> int:
