@@ -32,7 +32,7 @@ _NAMES: Final = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/h
 
 # Kinds of descriptors (descriptors.py) that every tile holds: standard streams, the event loop and gRPC's, the
 # metrics port and its readers, the unix sockets of the NoC and of the handover.
-COMMON: Final = frozenset({"null", "log", "eventpoll", "eventfd", "pipe", "unix", "tcp"})
+COMMON: Final = frozenset({"null", "log", "eventpoll", "eventfd", "unix", "tcp"})
 DESCRIPTORS: Final = {
     "driver": COMMON | {"partition"},
     "stack": COMMON | {"partition"},
