@@ -20,6 +20,7 @@ from dlibos_node.errors import ConfigurationError, DlibosError
 from dlibos_node.hardening.apply import harden
 from dlibos_node.hardening.profile import own_places, profile, status_file
 from dlibos_node.identity import Credentials
+from dlibos_node.journal import Journal
 from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
 from dlibos_node.memory.foreign import Foreign, Owner
 from dlibos_node.memory.handover import Handover
@@ -72,6 +73,7 @@ class Agent:
         self._sockets: Sockets | None = None
         self._handover: Handover | None = None
         self._device: Device | None = None
+        self._journal: asyncio.Task[None] | None = None
         self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
         self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
 
@@ -119,6 +121,8 @@ class Agent:
         gc.set_threshold(50_000, 20, 100)
         self.status.ready = True
         self.report()
+        path = status_file(self.tile, self._directory).with_name("faults.jsonl")
+        self._journal = asyncio.create_task(Journal(path, self.tile.tile, self._faults, self._faulted).run())
 
     def _harden(self) -> None:
         for place in own_places(self.tile, self._directory):
@@ -126,6 +130,10 @@ class Agent:
         if self.protected:
             outcomes = harden(profile(self.mesh, self.tile, self._directory))
             self.status.hardening.extend(map(str, outcomes))
+
+    def _faulted(self) -> None:
+        self.status.faults = self._faults.total
+        self.report()
 
     def _joined(self) -> bool:
         peers = self._network.peers.values()
@@ -136,6 +144,8 @@ class Agent:
         return all(peer.up for peer in peers)
 
     async def _leave(self) -> None:
+        if self._journal is not None:
+            self._journal.cancel()
         await self._network.close()
         if self._role is not None:
             self._role.close()

@@ -84,6 +84,7 @@ def _row(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, pid: int, status: mesh_pb2.Ti
         compiled=said.compiled,
         problem=said.problem,
         hardening=tuple(said.hardening),
+        faults=said.faults,
     )
 
 

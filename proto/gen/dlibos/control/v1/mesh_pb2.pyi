@@ -465,6 +465,7 @@ class TileStatus(_message.Message):
     COMPILED_FIELD_NUMBER: _builtins.int
     OFFLOADS_FIELD_NUMBER: _builtins.int
     HARDENING_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
     tile: _builtins.int
     role: Global___Role.ValueType
     pid: _builtins.int
@@ -476,6 +477,8 @@ class TileStatus(_message.Message):
     """why it is not ready, with the next step"""
     compiled: _builtins.bool
     """the core runs compiled by mypyc"""
+    faults: _builtins.int
+    """messages of other tiles that this one refused (FaultEvent)"""
     @_builtins.property
     def offloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """driver only: what the device granted"""
@@ -497,14 +500,53 @@ class TileStatus(_message.Message):
         compiled: _builtins.bool = ...,
         offloads: _abc.Iterable[_builtins.str] | None = ...,
         hardening: _abc.Iterable[_builtins.str] | None = ...,
+        faults: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "hardening", b"hardening", "metrics_port", b"metrics_port", "nic", b"nic", "offloads", b"offloads", "pid", b"pid", "problem", b"problem", "ready", b"ready", "role", b"role", "tile", b"tile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "faults", b"faults", "hardening", b"hardening", "metrics_port", b"metrics_port", "nic", b"nic", "offloads", b"offloads", "pid", b"pid", "problem", b"problem", "ready", b"ready", "role", b"role", "tile", b"tile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TileStatus: _TypeAlias = TileStatus  # noqa: Y015
+
+@_typing.final
+class FaultEvent(_message.Message):
+    """A message that a tile refused, because its sender may not say or name what it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    TILE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    time: _builtins.float
+    """seconds since the epoch"""
+    tile: _builtins.int
+    """who refused"""
+    source: _builtins.int
+    """whose message it was, as the link tells"""
+    reason: _builtins.str
+    """node/dlibos_node/memory/fault.py"""
+    tag: _builtins.int
+    """of the message, node/dlibos_node/noc/tags.py"""
+    def __init__(
+        self,
+        *,
+        time: _builtins.float = ...,
+        tile: _builtins.int = ...,
+        source: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        tag: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "source", b"source", "tag", b"tag", "tile", b"tile", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FaultEvent: _TypeAlias = FaultEvent  # noqa: Y015
 
 BOUNDS_FIELD_NUMBER: _builtins.int
 bounds: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Bounds]
