@@ -33,3 +33,7 @@ class RefusedError(IdentityError):
 
 class MeasurementError(DlibosError):
     """A measurement inside the process did not do what it was to measure."""
+
+
+class HardeningError(DlibosError):
+    """A protection that this kernel offers could not be put in place."""

@@ -76,8 +76,8 @@ def _tile(
         tile=tile,
         role=role,
         domain=domain,
-        address=f"unix:{directory / 'noc' / f'{tile}.sock'}",
-        memory=str(directory / "mem" / f"{tile}.sock"),
+        address=f"unix:{directory / 'noc' / str(tile) / 'sock'}",
+        memory=str(directory / "mem" / str(tile) / "sock"),
     )
     if domain:
         runs = options.domains[domain - 1]
