@@ -10,7 +10,7 @@ import pytest
 
 from dlibos_node.config import interface_address, mac_address
 from dlibos_node.cost import __main__ as command
-from dlibos_node.cost import mapping, measure
+from dlibos_node.cost import mapping, measure, syscalls
 from dlibos_node.cost.chip import ADDRESS, MAC, Chip, FusedChip, Switches
 from dlibos_node.cost.client import OK, Clients
 from dlibos_node.errors import MeasurementError
@@ -92,6 +92,12 @@ def test_mapping_is_paid_once(tmp_path: Path) -> None:
     assert set(found) == {"make", "hand over"}
     assert all(set(modes) == {"protected", "unprotected"} for modes in found.values())
     assert all(value > 0 for modes in found.values() for value in modes.values())
+
+
+def test_the_filter_is_tried_in_a_process_that_ends() -> None:
+    found = syscalls.measure()
+    assert set(found) == {"free", "filtered"}
+    assert min(found.values()) > 0
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:

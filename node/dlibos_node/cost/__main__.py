@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 
 from dlibos_node.agent import compiled
-from dlibos_node.cost import mapping
+from dlibos_node.cost import mapping, syscalls
 from dlibos_node.cost.measure import Load, measure
 from dlibos_node.errors import DlibosError
+from dlibos_node.memory.calibration import costs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,11 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="dlibos-cost-") as folder:
             rounds = measure(options.rounds, load, options.seed, Path(folder))
             once = mapping.measure(Path(folder))
+        calls = syscalls.measure()
     except (DlibosError, OSError) as error:
         print(f"dlibos: cost of protection: {error}", file=sys.stderr)
         return 1
     core = "compiled" if compiled() else "pure Python"
-    found = {"us_per_request": rounds, "mapping_ms": once}
+    found = {"us_per_request": rounds, "mapping_ms": once, "readv_writev_ns": calls, "check_seconds": costs()}
     print(json.dumps({"core": core, **load._asdict(), "seed": options.seed, **found}))
     return 0
 

@@ -31,6 +31,7 @@ def print_report(result: ProtectionResult) -> None:
     print(f"\nwhere protection's time goes: one process, no gRPC, core {result.parts.core}")
     print_table(PARTS, part_rows(result))
     print(_sum_words(result))
+    print(_apart_words(result))
     if result.verdicts:
         print()
         print_table(OBJECTIVES, [_verdict(one) for one in result.verdicts])
@@ -131,6 +132,8 @@ def _parts_json(result: ProtectionResult) -> dict[str, Any]:
         "whole": split.whole._asdict(),
         "unexplained": split.unexplained._asdict(),
         "adds_up": split.add_up,
+        "syscall_filter_us_per_request": split.syscalls,
+        "once_ms_per_partition": split.once,
         "protected_path_us": protected_path(result),
         "raw": split.raw,
     }
@@ -180,6 +183,14 @@ def _sum_words(result: ProtectionResult) -> str:
         f"uncertain by {split.unexplained.half_width:.2f} us; a request costs {split.path['protected']:.1f} us there, "
         f"{protected_path(result):.1f} us through the protected mesh"
     )
+
+
+def _apart_words(result: ProtectionResult) -> str:
+    once = ", ".join(
+        f"{what} {by_mode['protected']:.2f} ms a partition ({by_mode['unprotected']:.2f} unprotected)"
+        for what, by_mode in result.parts.once.items()
+    )
+    return f"besides: the system-call filter, {result.parts.syscalls:.2f} us for a readv and a writev; once, {once}"
 
 
 def _verdict(one: Verdict) -> Sequence[str]:

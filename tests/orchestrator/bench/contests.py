@@ -46,7 +46,8 @@ def raw_parts(**differences: float) -> dict[str, Any]:
         one["fused"] = 15.0
         rounds.append(one)
     once = {name: {"protected": 0.3, "unprotected": 0.1} for name in ("make", "hand over")}
-    return {"core": "compiled", "connections": 64, "us_per_request": rounds, "mapping_ms": once}
+    calls = {"free": 1000.0, "filtered": 1150.0}
+    return {"core": "compiled", "us_per_request": rounds, "mapping_ms": once, "readv_writev_ns": calls}
 
 
 def result(errors: int = 0, objectives: tuple[contrast.Objective, ...] = ()) -> ProtectionResult:

@@ -19,6 +19,8 @@ def test_parts_are_the_differences_between_steps() -> None:
     assert found.sum.mean == pytest.approx(0.7)
     assert found.whole.mean == pytest.approx(0.7)
     assert found.path["fused"] == 15.0
+    assert found.syscalls == pytest.approx(0.15)
+    assert found.once["make"]["protected"] == 0.3
 
 
 def test_the_sum_agrees_with_the_whole_within_the_uncertainty() -> None:
