@@ -213,10 +213,11 @@ class Flows:
             conn.released.clear()
         outbox = conn.outbox
         if outbox:
-            transmit, route, pack = self._port.transmit, flow.route, flow.header.pack
+            port, header, route = self._port, flow.header, flow.route
             self.statistics.segments_out += len(outbox)
             for segment in outbox:
-                transmit(route, pack(segment), segment.spans, segment.mss if segment.length > segment.mss else 0)
+                gso_size = segment.mss if segment.length > segment.mss else 0
+                port.transmit(route, header.pack(segment), segment.spans, gso_size)
             outbox.clear()
         if conn.events:
             self._report(flow)
