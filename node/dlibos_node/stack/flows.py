@@ -227,9 +227,8 @@ class Flows:
             heapq.heappush(self._heap, (flow.armed, flow.handle))
 
     def _report(self, flow: Flow) -> None:
-        upcalls = self._upcalls
-        happened, flow.conn.events = flow.conn.events, []
-        for kind, value in happened:
+        upcalls, events = self._upcalls, flow.conn.events
+        for kind, value in events:
             if isinstance(value, Span):
                 flow.unread.append((value.length, value.lease))
                 upcalls.received(flow, value)
@@ -244,6 +243,7 @@ class Flows:
                 upcalls.peer_closed(flow)
             elif kind == event.CLOSED:
                 self._remove(flow, value or event.NORMAL)
+        events.clear()
 
     def _remove(self, flow: Flow, reason: int) -> None:
         self._settle(flow)
