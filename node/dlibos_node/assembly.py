@@ -15,6 +15,7 @@ from dlibos_node.identity import Credentials
 from dlibos_node.memory.descriptor import INDEX_MASK
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.device import Device
+from dlibos_node.nic.memory import MemoryDevice
 from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
@@ -50,7 +51,9 @@ class Parts(NamedTuple):
 
 
 async def open_device(parts: Parts, credentials: Credentials | None) -> Device:
-    """Open the driver tile's queue of the network device. DeviceError."""
+    """Open the driver tile's queue of the network device; a draining one has none, and nothing on its wire. DeviceError."""
+    if parts.tile.draining:
+        return MemoryDevice(parts.mesh.nic.mtu, lambda frame: None)
     drivers = [entry.tile for entry in parts.mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
     return await nics.open_device(parts.mesh.nic, drivers.index(parts.tile.tile), parts.tile.tile, credentials)
 
