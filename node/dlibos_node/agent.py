@@ -19,7 +19,8 @@ from dlibos_node.assembly import Parts
 from dlibos_node.errors import ConfigurationError, DlibosError
 from dlibos_node.identity import Credentials
 from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
-from dlibos_node.memory.handover import Handover, fetch
+from dlibos_node.memory.foreign import Foreign, Owner
+from dlibos_node.memory.handover import Handover
 from dlibos_node.memory.partition import Partition
 from dlibos_node.metrics import TileCollector, serve
 from dlibos_node.nic.device import Device
@@ -55,10 +56,12 @@ class Agent:
         self._grid = Grid(self.mesh.width, self.mesh.height)
         self._queues = Queues()
         self._credentials = credentials
-        self._network = Network(self.mesh.id, tile, self._queues, self._deliver, self._changed, credentials)
+        self._foreign = Foreign()
+        self._network = Network(
+            self.mesh.id, tile, self._queues, self._deliver, self._changed, credentials, self._foreign.ready
+        )
         self._faults = Faults(self._network.peers)
         self._collector = TileCollector(tile, self._role_name, self._queues, self._network.peers, self._faults)
-        self._foreign: dict[int, Partition] = {}
         self._role: Role | None = None
         self._sockets: Sockets | None = None
         self._handover: Handover | None = None
@@ -116,6 +119,7 @@ class Agent:
         await self._network.close()
         if self._role is not None:
             self._role.close()
+        self._foreign.close()
         if self._handover is not None:
             self._handover.close()
 
@@ -159,14 +163,12 @@ class Agent:
         return rights.readable(self.mesh, self.tile, reader)
 
     async def _read_partitions(self) -> None:
-        others = [other for other in self.mesh.tiles if other.tile != self.tile.tile]
-        await asyncio.gather(*(self._read_from(other) for other in others))
-
-    async def _read_from(self, other: mesh_pb2.Tile) -> None:
-        indices = rights.readable(self.mesh, other, self.tile)
-        if indices:
-            for partition in await fetch(other.memory, other.tile, self.tile.tile, self._credentials):
-                self._foreign[partition.number] = partition
+        for other in self.mesh.tiles:
+            indices = rights.readable(self.mesh, other, self.tile)
+            if indices and other.tile != self.tile.tile:
+                owner = Owner(other.memory, other.tile, self.tile.tile, self._credentials)
+                self._foreign.follow(owner, [partition_number(other.tile, index) for index in indices])
+        await self._foreign.all_ready()
 
     def _peers(self) -> dict[str, dict[int, Peer]]:
         """Make a peer for every tile this one talks to, by role."""

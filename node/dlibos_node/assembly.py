@@ -13,6 +13,7 @@ from dlibos_node import config, nics, rights
 from dlibos_node.apps import registry
 from dlibos_node.identity import Credentials
 from dlibos_node.memory.descriptor import INDEX_MASK
+from dlibos_node.memory.foreign import Foreign
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.device import Device
 from dlibos_node.nic.memory import MemoryDevice
@@ -41,7 +42,7 @@ class Parts(NamedTuple):
     tile: mesh_pb2.Tile
     queues: Queues
     peers: Mapping[str, dict[int, Peer]]
-    foreign: dict[int, Partition]
+    foreign: Foreign
     faults: Faults
 
     @property
@@ -125,7 +126,8 @@ def build_fused(parts: Parts, device: Device, own: Sequence[Partition]) -> tuple
         {"driver": [peers.stack_to_driver], "app": [peers.stack_to_app]},
         {"stack": [peers.app_to_stack]},
     )
-    foreign = {partition.number: partition for partition in own}
+    foreign = Foreign()
+    foreign.partitions.update((partition.number, partition) for partition in own)
     of_driver, of_stack, of_app = (
         parts._replace(
             queues=inbox, foreign=foreign, peers={role: {p.number: p for p in who} for role, who in one.items()}

@@ -86,6 +86,7 @@ class TileCollector(Collector):
         return [((room, reason.value if hasattr(reason, "value") else str(reason)), n) for reason, n in counts.items()]
 
     def _drop_family(self, samples: list[Sample]) -> Metric:
+        samples.append((("memory", "gone"), self._faults.gone))
         text = "Frames, messages, descriptors and callers that went no further, by room and reason."
         return self._counter("drops", text, ("room", "reason"), samples + self._drops("handover", self._handover))
 

@@ -27,11 +27,13 @@ async def test_partitions_change_hands_over_a_socket(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     handover = Handover(path, lambda _tile: owned)
     handover.start()
-    mapped = await waiting
+    connection, mapped = await waiting
     assert [partition.number for partition in mapped] == numbers
     owned[1].view[:3] = b"abc"
     assert bytes(mapped[1].view[:3]) == b"abc"
     handover.close()
+    assert await asyncio.get_running_loop().sock_recv(connection, 1) == b"", "the connection ends with the owner"
+    connection.close()
     assert not is_there(tmp_path / "mem.sock")
     for partition in owned + mapped:
         partition.close()

@@ -127,7 +127,7 @@ def take_a_port(attack: Attack) -> None:
 
 def header_of(attack: Attack, number: int) -> tuple[int, int]:
     partition = descriptor.partition_number(number, descriptor.TX_INDEX)
-    generation = attack.chip.tiles[DRIVER].foreign[partition].generations[0]
+    generation = attack.chip.tiles[DRIVER].foreign.partitions[partition].generations[0]
     return 54, descriptor.lease(partition, generation)
 
 
@@ -302,7 +302,7 @@ def test_two_domains_never_have_each_other_s_frames() -> None:
     assert marks[80] not in bytes(second.view)
     for app in chip.apps:
         domain = chip.ports.index(app.sockets._port) + 1
-        assert {number & descriptor.INDEX_MASK for number in app.sockets._foreign} == {domain}
+        assert {number & descriptor.INDEX_MASK for number in app.sockets._partitions} == {domain}
 
 
 def test_a_domain_that_hoards_its_buffers_starves_itself_alone() -> None:

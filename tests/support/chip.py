@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from dlibos_node.memory import descriptor
 from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.foreign import Foreign
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.memory import MemoryDevice
 from dlibos_node.noc.faults import Faults
@@ -87,7 +88,7 @@ class Tile:
         self.number = number
         self.queues = Queues()
         self.peers: dict[int, Peer] = {}
-        self.foreign: dict[int, Partition] = {}
+        self.foreign = Foreign()
         self.faults = Faults(self.peers)
         self.role: Role | None = None
 
@@ -147,7 +148,8 @@ class Chip:
         for other in readers:
             mapped = Partition.attach(partition.number, os.dup(partition.fd), protected=self.protected)
             self.partitions.append(mapped)
-            other.foreign[partition.number] = mapped
+            other.foreign.partitions[partition.number] = mapped
+            other.foreign.entitled.add(partition.number)
         return partition
 
     def _received(self, tile: Tile, domain: int) -> RxMemory:

@@ -17,6 +17,7 @@ class Fault(enum.Enum):
     EXCESS = "more_than_there_is"  # more consumed, acknowledged or finished than was ever outstanding
     ROLE = "wrong_role"  # a message that a tile of this role never sends
     PORT = "port_of_another_domain"
+    GONE = "memory_gone"  # its owner's process has ended: no breach
 
 
 CODES: Final = {fault: number for number, fault in enumerate(Fault, 1)}

@@ -1,7 +1,8 @@
 """Partitions change hands as file descriptors over a unix socket (SCM_RIGHTS).
 
 A reader connects and both sides prove who they are (`greeting`). The owner then sends one JSON line, a list of
-{"number"} of what this tile may read, with the descriptors in the same order, and closes; or {"error": reason}.
+{"number"} of what this tile may read, with the descriptors in the same order; or {"error": reason}, and closes. The
+reader keeps the connection: it ends with the owner's process, and the memory with it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from dlibos_node.memory import descriptor
 from dlibos_node.memory.partition import Partition
 
 LIMIT = 64  # partitions of one tile
-RETRY: Final = 0.02  # seconds
+RETRY_FIRST: Final = 0.02  # seconds
+RETRY_GROWTH: Final = 1.2
+RETRY_LAST: Final = 0.5
 BUSY: Final = {Refusal.SLOW.value, Refusal.CROWDED.value}  # the owner has no quarrel with us: ask again
 
 
@@ -43,6 +46,7 @@ class Handover:
         self._credentials = credentials
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._clients: set[asyncio.Task[None]] = set()
+        self._readers: dict[int, asyncio.Future[bytes]] = {}
 
     def start(self) -> None:
         """Listen at the path; a socket that a dead tile left there is replaced."""
@@ -64,15 +68,28 @@ class Handover:
 
     async def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):  # a client that has gone needs nothing any more
-            granted = await self.admission.run(self._admit(client), Refusal.SLOW, Refusal.CROWDED)
-            if isinstance(granted, Refusal):
-                self.refused[granted] += 1
-                client.send(greeting.refuse(granted))
-            else:
-                _hand_over(client, granted)
+            admitted = await self.admission.run(self._admit(client), Refusal.SLOW, Refusal.CROWDED)
+            if isinstance(admitted, Refusal):
+                self.refused[admitted] += 1
+                client.send(greeting.refuse(admitted))
+                return
+            tile, granted = admitted
+            _hand_over(client, granted)
+            await self._keep(tile, client)
 
-    async def _admit(self, client: socket.socket) -> Sequence[Partition] | Refusal:
-        """Return what the client gets, or why it gets nothing."""
+    async def _keep(self, tile: int, client: socket.socket) -> None:
+        """Hold the connection until the reader closes it. A tile has one: a new one takes the place of the old."""
+        before = self._readers.pop(tile, None)
+        if before is not None:
+            before.cancel()
+        self._readers[tile] = task = asyncio.ensure_future(_read_line(client))
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        if self._readers.get(tile) is task:
+            del self._readers[tile]
+
+    async def _admit(self, client: socket.socket) -> tuple[int, Sequence[Partition]] | Refusal:
+        """Return who the client is and what it gets, or why it gets nothing."""
         loop = asyncio.get_running_loop()
         callee = Callee(self._credentials, Context.MEMORY, greeting.peer_process(client))
         try:
@@ -85,7 +102,8 @@ class Handover:
                     return reason
         except OSError:
             return Refusal.GREETING
-        return self._entitled(callee.tile) or Refusal.RIGHTS
+        granted = self._entitled(callee.tile)
+        return (callee.tile, granted) if granted else Refusal.RIGHTS
 
     def close(self) -> None:
         """Stop listening."""
@@ -101,13 +119,16 @@ def _hand_over(client: socket.socket, partitions: Sequence[Partition]) -> None:
     socket.send_fds(client, [line.encode()], [p.fd for p in partitions])
 
 
-async def fetch(path: str, owner: int, tile: int, credentials: Credentials | None = None) -> list[Partition]:
+async def fetch(
+    path: str, owner: int, tile: int, credentials: Credentials | None = None
+) -> tuple[socket.socket, list[Partition]]:
     """Map what `tile` may read of the tile `owner`, which listens at `path`; without credentials (the unprotected mode)
-    writable.
+    writable. Also returns the connection, which ends when the owner does.
 
     Waits until the owner listens: the caller bounds the time. PartitionError when it is not the owner, when it refuses,
     or when its answer is not understood.
     """
+    delay = RETRY_FIRST
     while True:
         try:
             return await _fetch_once(path, owner, tile, credentials)
@@ -122,12 +143,16 @@ async def fetch(path: str, owner: int, tile: int, credentials: Credentials | Non
             # Where the listener's queue is full, asyncio takes a unix socket for connected that is not.
             if error.errno != errno.ENOTCONN:
                 raise
-        await asyncio.sleep(RETRY)
+        await asyncio.sleep(delay)
+        delay = min(delay * RETRY_GROWTH, RETRY_LAST)
 
 
-async def _fetch_once(path: str, owner: int, tile: int, credentials: Credentials | None) -> list[Partition]:
+async def _fetch_once(
+    path: str, owner: int, tile: int, credentials: Credentials | None
+) -> tuple[socket.socket, list[Partition]]:
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         sock.setblocking(False)
         await loop.sock_connect(sock, path)
         if credentials is None:
@@ -135,7 +160,10 @@ async def _fetch_once(path: str, owner: int, tile: int, credentials: Credentials
         else:
             await _prove(sock, Caller(credentials, Context.MEMORY, owner))
         line, fds = await _receive(sock)
-    return _attach(path, owner, line, fds, protected=credentials is not None)
+        return sock, _attach(path, owner, line, fds, protected=credentials is not None)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _prove(sock: socket.socket, caller: Caller) -> None:

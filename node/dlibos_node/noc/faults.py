@@ -26,16 +26,20 @@ class Event(NamedTuple):
 class Faults:
     """`peers` are the tiles that can be answered, by number."""
 
-    __slots__ = ("_peers", "answered", "counts", "events")
+    __slots__ = ("_peers", "answered", "counts", "events", "gone")
 
     def __init__(self, peers: Mapping[int, Peer]) -> None:
         self._peers = peers
         self.counts: Counter[tuple[Fault, int]] = Counter()
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)  # taken by whoever publishes them
+        self.gone = 0  # messages that named the memory of a process that has ended
         self.answered: Counter[int] = Counter()  # FAULT messages received, by the tile that refused us
 
     def report(self, source: int, fault: Fault, tag: int) -> None:
         """Note that a message with `tag` from tile `source` was refused."""
+        if fault is Fault.GONE:
+            self.gone += 1
+            return
         self.counts[fault, source] += 1
         self.events.append(Event(source, fault, tag))
         peer = self._peers.get(source)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import grpc
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST: Final = 0.02
 RETRY_LAST: Final = 1.0
+PREPARE_TIMEOUT: Final = 5.0  # seconds
 
 STATUS: Final = {
     Refusal.MESH: grpc.StatusCode.FAILED_PRECONDITION,
@@ -67,6 +68,7 @@ class Network:
         deliver: Callable[[], None],
         changed: Callable[[Peer], None],
         credentials: Credentials | None = None,
+        prepare: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self.mesh = mesh
         self.tile = tile
@@ -76,6 +78,7 @@ class Network:
         self.admission = Admission()
         self._deliver = deliver
         self._changed = changed
+        self._prepare = prepare
         self._sessions: dict[int, _Session] = {}
         self._server: grpc.aio.Server | None = None
         self._dials: set[asyncio.Task[None]] = set()
@@ -126,6 +129,11 @@ class Network:
 
     async def converse(self, peer: Peer, hello: Hello, read: Read, write: Write) -> Refusal | None:
         """Run a link until it ends; return why it was refused, if it was."""
+        if self._prepare is not None:
+            try:
+                await asyncio.wait_for(self._prepare(peer.number), PREPARE_TIMEOUT)
+            except TimeoutError:
+                return Refusal.MEMORY
         before = self._sessions.get(peer.number)
         if before is not None:
             before.end()

@@ -24,6 +24,7 @@ class Refusal(enum.Enum):
     QUEUE = "unknown_queue"
     ROUTE = "wrong_route"
     CREDIT = "credit_exceeded"
+    MEMORY = "memory_not_mapped"  # the peer's messages would name memory that this tile cannot read
     PROOF = "wrong_proof"
     SLOW = "timed_out"
     CROWDED = "too_many_unproved"

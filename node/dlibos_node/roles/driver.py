@@ -13,7 +13,7 @@ from typing import Final
 
 from dlibos_node.memory.descriptor import APP_INDEX, INDEX_MASK, LOW32, owner
 from dlibos_node.memory.fault import Fault
-from dlibos_node.memory.partition import Partition
+from dlibos_node.memory.foreign import Foreign
 from dlibos_node.nic import virtio
 from dlibos_node.nic.device import Device
 from dlibos_node.noc import tags
@@ -67,7 +67,7 @@ class Driver:
         steering: Steering,
         queues: Queues,
         stacks: list[Peer],
-        foreign: dict[int, Partition],
+        foreign: Foreign,
         faults: Faults,
         clock: Clock,
         flush: Callable[[int], None],
@@ -84,6 +84,7 @@ class Driver:
         self.device = device
         self._steering = steering
         self._foreign = foreign
+        self._partitions = foreign.partitions
         self._faults = faults
         self._protected = protected
         self._clock = clock
@@ -113,14 +114,14 @@ class Driver:
 
     def _steer(self, frame: Received) -> None:
         offset, length = frame.offset + virtio.HEADER_LENGTH, frame.length - virtio.HEADER_LENGTH
-        view = frame.memory.view
+        view = frame.view
         if length < virtio.ETHERNET_LENGTH or not self._targets:
             self._drop(frame, Drop.RUNT if self._targets else Drop.NO_STACK)
             return
         flags = tags.RX_CHECKSUM_OK if view[frame.offset] else 0  # NEEDS_CSUM or DATA_VALID
         tile = self._steering.target(view, offset, length)
         if tile == EVERYBODY:
-            self._copy(frame, offset, length)
+            self._copy(view, offset, length)
             tile = self._steering.buckets[0]
         target = self._targets[tile]
         if not target.peer.up or len(target.waiting) > self._ring_words:
@@ -134,20 +135,17 @@ class Driver:
         frame.pool.put(frame.slot)
         self.drops[reason] += 1
 
-    def _copy(self, frame: Received, offset: int, length: int) -> None:
+    def _copy(self, view: memoryview, offset: int, length: int) -> None:
         """Let every stack tile but the first hear a frame that concerns all; each copy has one reader and one lease."""
-        first, memory = self._steering.buckets[0], frame.memory
+        first, memory = self._steering.buckets[0], self.memory.common
         for tile, target in self._targets.items():
-            if tile == first or not target.peer.up or length > memory.small.size:
+            if tile == first or not target.peer.up:
                 continue
-            slot = memory.small.take()
-            if slot < 0:
-                self.drops[Drop.RING_FULL] += 1
-                continue
-            at = memory.small.offset(slot)
-            memory.view[at : at + length] = memory.view[offset : offset + length]
-            lease = memory.small.lend(slot, tile)
-            target.waiting += (target.header, at << 32 | length, lease | tags.RX_COPY)
+            copy = memory.store(view[offset : offset + length])
+            if copy is None:
+                continue  # the memory counts it
+            lease = copy.pool.lend(copy.slot, tile)
+            target.waiting += (target.header, copy.offset << 32 | length, lease | tags.RX_COPY)
             target.fresh += 1
 
     def _moderate(self, target: _Target, now: int) -> None:
@@ -192,7 +190,7 @@ class Driver:
             return
         meta = payload[0]
         parts: list[Buffer] = [virtio.tcp4_header(bool(meta & tags.TX_NEEDS_CHECKSUM), meta >> 16, meta >> 8 & 0xFF)]
-        foreign = self._foreign
+        foreign = self._partitions
         try:
             for i in range(1, len(payload), 2):
                 place = payload[i]
@@ -216,11 +214,11 @@ class Driver:
         for i in range(1, len(payload), 2):
             lease = payload[i + 1]
             number = lease >> 48
-            partition = self._foreign.get(number)
+            partition = self._partitions.get(number)
             mine = owner(number) == source if i == 1 else number & INDEX_MASK == APP_INDEX
-            if partition is None or not mine:
+            if not mine:
                 return Fault.PARTITION
-            fault = partition.check(payload[i], lease)
+            fault = self._foreign.missing(number) if partition is None else partition.check(payload[i], lease)
             if fault is not None:
                 return fault
         return None

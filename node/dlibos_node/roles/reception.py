@@ -32,6 +32,11 @@ class Reception:
         self._only: RxMemory | None = None if several else next(iter(self.memories.values()))
         self._staging = memoryview(bytearray(LARGE if several else 0))
 
+    @property
+    def common(self) -> RxMemory:
+        """Where frames lie that belong to no application."""
+        return self._only or self.memories[descriptor.SYSTEM_DOMAIN]
+
     def read(self, receive: Callable[[Sequence[memoryview]], int]) -> Received | None:
         """Read one frame into the memory of the domain it belongs to; None when there is none to hand on."""
         if self._only is not None:

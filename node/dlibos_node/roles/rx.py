@@ -8,7 +8,7 @@ takes any frame, and an ordinary frame never occupies 64 KiB.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from dlibos_node.memory import layout
 from dlibos_node.memory.buffers import Buffers
@@ -22,14 +22,17 @@ LARGE: Final = layout.RX.pools[1].size
 LARGE_COUNT: Final = layout.RX.pools[1].count
 
 
-class Received(NamedTuple):
+class Received:
     """One frame as the device left it: the view it lies in, the buffer the driver now holds, first byte, length."""
 
-    memory: RxMemory
-    pool: Buffers
-    slot: int
-    offset: int
-    length: int
+    __slots__ = ("length", "offset", "pool", "slot", "view")
+
+    def __init__(self, view: memoryview, pool: Buffers, slot: int, offset: int, length: int) -> None:
+        self.view = view
+        self.pool = pool
+        self.slot = slot
+        self.offset = offset
+        self.length = length
 
 
 class RxMemory:
@@ -61,7 +64,7 @@ class RxMemory:
         rest = self._large_views[large] if large >= 0 else self._scratch[SMALL:]
         length = receive((self._small_views[slot], rest))
         if 0 < length <= SMALL:
-            return Received(self, self.small, slot, slot * SMALL, length)
+            return Received(self.view, self.small, slot, slot * SMALL, length)
         received = self._spread(slot, large, length) if length else None
         self.small.put(slot)
         return received
@@ -76,7 +79,7 @@ class RxMemory:
             return None
         offset = pool.base + slot * pool.size
         self.view[offset : offset + length] = frame
-        return Received(self, pool, slot, offset, length)
+        return Received(self.view, pool, slot, offset, length)
 
     def _take_large(self) -> int:
         if self._next_large < 0:
@@ -91,7 +94,7 @@ class RxMemory:
         offset = self.large.offset(large)
         self.view[offset : offset + SMALL] = self._small_views[slot]
         self._next_large = self.large.take()
-        return Received(self, self.large, large, offset, length)
+        return Received(self.view, self.large, large, offset, length)
 
     def release(self, word: int, tile: int) -> Fault | None:
         """Take a lease back from a stack tile."""

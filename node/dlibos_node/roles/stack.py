@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from dlibos_node.memory.descriptor import APP_INDEX, HIGH32, INDEX_MASK, LOW32, TX_INDEX, owner
 from dlibos_node.memory.fault import Fault
-from dlibos_node.memory.partition import Partition
+from dlibos_node.memory.foreign import Foreign
 from dlibos_node.noc import tags
 from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
@@ -29,7 +29,6 @@ from dlibos_node.tcp.timers import NEVER
 class Drop(enum.Enum):
     """Why a message was not obeyed; the value is the metric's label."""
 
-    PARTITION = "unknown_partition"  # not mapped here: a tile that has just come or gone (unprotected: or a forgery)
     CLOSED = "connection_gone"  # a command that crossed the connection's end: harmless
 
 
@@ -48,7 +47,7 @@ class Stack:
         queues: Queues,
         drivers: dict[int, Peer],
         apps: dict[int, Peer],
-        foreign: dict[int, Partition],
+        foreign: Foreign,
         ports: Mapping[int, frozenset[int]],
         faults: Faults,
         clock: Clock,
@@ -64,6 +63,7 @@ class Stack:
         self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
         self._apps = apps
         self._foreign = foreign
+        self._partitions = foreign.partitions
         self._ports = ports
         self._faults = faults
         self._protected = protected
@@ -102,9 +102,9 @@ class Stack:
     def _receive(self, source: int, payload: list[int], now: int) -> None:
         place, lease = payload[0], payload[1]
         number = lease >> 48
-        partition = self._foreign.get(number)
+        partition = self._partitions.get(number)
         if partition is None:
-            self.drops[Drop.PARTITION] += 1
+            self._faults.report(source, self._foreign.missing(number), tags.RX)
             return
         offset, length = place >> 32, place & LOW32
         if self._protected:
@@ -159,10 +159,10 @@ class Stack:
 
     def _examine(self, source: int, place: int, lease: int) -> Fault | None:
         number = lease >> 48
-        partition = self._foreign.get(number)
-        if partition is None or owner(number) != source or number & INDEX_MASK != APP_INDEX:
+        partition = self._partitions.get(number)
+        if owner(number) != source or number & INDEX_MASK != APP_INDEX:
             return Fault.PARTITION
-        return partition.check(place, lease)
+        return self._foreign.missing(number) if partition is None else partition.check(place, lease)
 
     def _recv_done(self, source: int, payload: list[int], now: int) -> None:
         for i in range(0, len(payload) - 1, 2):

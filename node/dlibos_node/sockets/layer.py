@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from dlibos_node.memory.descriptor import LOW32
 from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.foreign import Foreign
 from dlibos_node.memory.partition import Partition
 from dlibos_node.noc import tags
 from dlibos_node.noc.faults import Faults
@@ -25,7 +26,6 @@ class Drop(enum.Enum):
     """Why an event was not delivered; the value is the metric's label."""
 
     CLOSED = "connection_gone"
-    PARTITION = "unknown_partition"  # not mapped here: a driver tile that has just come or gone
     HANDLER = "handler_failed"  # the application raised: its connection was reset
 
 
@@ -39,7 +39,7 @@ class Sockets:
         self,
         memory: AppMemory,
         stacks: dict[int, Peer],
-        foreign: dict[int, Partition],
+        foreign: Foreign,
         faults: Faults,
         *,
         protected: bool,
@@ -51,6 +51,7 @@ class Sockets:
         self.problem = ""
         self._stacks = stacks
         self._foreign = foreign
+        self._partitions = foreign.partitions
         self._faults = faults
         self._protected = protected
         self._sockets: dict[int, Socket] = {}
@@ -110,13 +111,13 @@ class Sockets:
         """RECV: the payload is read where it lies."""
         handle, place, lease = payload[0], payload[1], payload[2]
         socket = self._sockets.get(source << 32 | handle)
-        partition = self._foreign.get(lease >> 48)
+        partition = self._partitions.get(lease >> 48)
         offset, length = place >> 32, place & LOW32
         if socket is None:
             self.drops[Drop.CLOSED] += 1
             self._consumed[source] += (handle, length)
         elif partition is None or (self._protected and self._refuses(source, partition, place, lease)):
-            self._unreadable(source, handle, length, partition)
+            self._unreadable(source, handle, length, lease >> 48, partition)
         else:
             try:
                 socket.receive_(partition.view[offset : offset + length])
@@ -129,12 +130,10 @@ class Sockets:
             self._faults.report(source, fault, tags.RECV)
         return fault is not None
 
-    def _unreadable(self, source: int, handle: int, length: int, partition: Partition | None) -> None:
+    def _unreadable(self, source: int, handle: int, length: int, number: int, partition: Partition | None) -> None:
         """The payload cannot be had, so the connection would go on with a gap: it is reset."""
-        if partition is None and self._protected:
-            self._faults.report(source, Fault.PARTITION, tags.RECV)
-        elif partition is None:
-            self.drops[Drop.PARTITION] += 1
+        if partition is None:
+            self._faults.report(source, self._foreign.missing(number), tags.RECV)
         self._consumed[source] += (handle, length)
         self._sockets[source << 32 | handle].abort()
 

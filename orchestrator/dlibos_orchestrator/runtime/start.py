@@ -35,10 +35,15 @@ def start_all(
             keeper = _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", _flag(given), given)
         _start_publisher(directory, mesh, keeper, sockets)
     for tile in mesh.tiles:
-        with _credentials(None if mesh_key is None else credentials.of_tile(mesh, mesh_key, tile)) as given:
-            log = directory.log_file(f"tile-{tile.tile}")
-            arguments = ["--tile", str(tile.tile), *_flag(given)]
-            processes.spawn(processes.TILE_MODULE, directory.path, arguments, log, given)
+        start_tile(directory, mesh, tile, mesh_key)
+
+
+def start_tile(directory: MeshDirectory, mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, mesh_key: bytes | None) -> int:
+    """Start one tile, at first or in place of one that has ended; return its process id."""
+    with _credentials(None if mesh_key is None else credentials.of_tile(mesh, mesh_key, tile)) as given:
+        log = directory.log_file(f"tile-{tile.tile}")
+        arguments = ["--tile", str(tile.tile), *_flag(given)]
+        return processes.spawn(processes.TILE_MODULE, directory.path, arguments, log, given)
 
 
 @contextmanager

@@ -1,0 +1,122 @@
+"""The partitions of other tiles that this one reads, mapped for as long as their owner lives.
+
+The owner keeps the connection open over which it handed its memory over: when it ends, so does the mapping, and the
+next process of that tile is asked anew. Buffers that are still being read keep the old memory until they are let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from dlibos_node.errors import PartitionError
+from dlibos_node.identity import Credentials
+from dlibos_node.memory.fault import Fault
+from dlibos_node.memory.handover import fetch
+from dlibos_node.memory.partition import Partition
+
+log = logging.getLogger(__name__)
+
+RETRY: Final = 1.0  # seconds, after an answer that made no sense
+
+
+class Foreign:
+    """`partitions` are those mapped now, by number; `entitled` those this tile may map at all."""
+
+    __slots__ = ("_owners", "entitled", "partitions")
+
+    def __init__(self) -> None:
+        self.partitions: dict[int, Partition] = {}
+        self.entitled: set[int] = set()
+        self._owners: dict[int, Owner] = {}
+
+    def missing(self, number: int) -> Fault:
+        """Return why a partition is not mapped."""
+        return Fault.GONE if number in self.entitled else Fault.PARTITION
+
+    def follow(self, owner: Owner, numbers: Iterable[int]) -> None:
+        """Map what `owner` hands over, now and whenever it comes back; `numbers` are the partitions expected."""
+        self.entitled.update(numbers)
+        self._owners[owner.tile] = owner
+        owner.start(self.partitions)
+
+    async def ready(self, tile: int) -> None:
+        """Return when the memory of a tile is mapped, at once if this tile reads none of it."""
+        owner = self._owners.get(tile)
+        if owner is not None:
+            await owner.mapped.wait()
+
+    async def all_ready(self) -> None:
+        """Return when everything is mapped. PartitionError when an owner's answer made no sense."""
+        await asyncio.gather(*(owner.first() for owner in self._owners.values()))
+
+    def close(self) -> None:
+        """Follow nobody any more."""
+        for owner in self._owners.values():
+            owner.stop()
+
+
+class Owner:
+    """The tile `tile`, which hands out its memory at `path` to this one, `reader`."""
+
+    def __init__(self, path: str, tile: int, reader: int, credentials: Credentials | None) -> None:
+        self.tile = tile
+        self.mapped = asyncio.Event()
+        self._path = path
+        self._reader = reader
+        self._credentials = credentials
+        self._task: asyncio.Task[None] | None = None
+        self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self, partitions: dict[int, Partition]) -> None:
+        """Begin to map into `partitions`."""
+        self._task = asyncio.create_task(self._run(partitions), name=f"memory of tile {self.tile}")
+
+    def stop(self) -> None:
+        """Map no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def first(self) -> None:
+        """Return when the memory is mapped for the first time; PartitionError when that cannot be."""
+        mapped = asyncio.create_task(self.mapped.wait())
+        await asyncio.wait((mapped, self._problem), return_when=asyncio.FIRST_COMPLETED)
+        mapped.cancel()
+        if self._problem.done():
+            self._problem.result()
+
+    async def _run(self, partitions: dict[int, Partition]) -> None:
+        while True:
+            try:
+                connection, mapped = await fetch(self._path, self.tile, self._reader, self._credentials)
+            except PartitionError as error:
+                self._fail(error)
+                await asyncio.sleep(RETRY)
+                continue
+            with connection:
+                partitions.update((partition.number, partition) for partition in mapped)
+                self.mapped.set()
+                await _ended(connection)
+            self.mapped.clear()
+            log.info("the memory of tile %d is gone with its process", self.tile)
+            for partition in mapped:
+                del partitions[partition.number]
+                partition.close()
+
+    def _fail(self, error: PartitionError) -> None:
+        log.warning("%s", error)
+        if not self._problem.done() and not self.mapped.is_set():
+            self._problem.set_exception(error)
+
+
+async def _ended(connection: socket.socket) -> None:
+    """Return when the other end is closed; whatever it says meanwhile means nothing."""
+    loop = asyncio.get_running_loop()
+    try:
+        while await loop.sock_recv(connection, 64):
+            pass
+    except OSError:
+        pass
