@@ -52,7 +52,7 @@ class Parts(NamedTuple):
 
 
 async def open_device(parts: Parts, credentials: Credentials | None) -> Device:
-    """Open the driver tile's queue of the network device; a draining one has none, and nothing on its wire. DeviceError."""
+    """Open the driver tile's queue of the network device; a draining one has no wire. DeviceError."""
     if parts.tile.draining:
         return MemoryDevice(parts.mesh.nic.mtu, lambda frame: None)
     drivers = [entry.tile for entry in parts.mesh.tiles if entry.role in nics.OWNERS and not entry.draining]

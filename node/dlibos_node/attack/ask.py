@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from dlibos_node import greeting
@@ -23,7 +23,7 @@ from dlibos_node.memory.descriptor import INDEX_MASK
 from dlibos_node.memory.partition import Partition
 
 PATIENCE: Final = 5.0  # seconds
-Attack = Callable[[CompromisedTile, Order], Answer]
+Attack = Callable[[CompromisedTile, Order], Answer | Awaitable[Answer]]
 Spoils = tuple[str, list[int], list[int]]
 """OK or the reason of the refusal, the numbers of the partitions that were named, the descriptors."""
 
@@ -94,9 +94,12 @@ def as_oneself(tile: CompromisedTile, path: str, callee: int, context: Context) 
 def memory_of(role: str) -> Attack:
     """Ask a tile for its memory as oneself, without being entitled to it."""
 
-    def perform(tile: CompromisedTile, order: Order) -> Answer:
+    async def perform(tile: CompromisedTile, order: Order) -> Answer:
         victim = tile.victim(role)
-        return loot(as_oneself(tile, victim.memory, victim.tile, Context.MEMORY), tile.tile.domain, order)
+        answer = loot(as_oneself(tile, victim.memory, victim.tile, Context.MEMORY), tile.tile.domain, order)
+        # A tile's second connection takes the place of its first, whose mappings end and come again.
+        await tile.mapped_anew(victim.tile)
+        return answer
 
     return perform
 
@@ -146,7 +149,8 @@ def spoof(spoils: Spoils) -> Answer:
     result, _, descriptors = spoils
     if not descriptors:
         return Answer((Step("ask the keeper", result),), False)
-    frame = bytes(10) + b"\xff" * 6 + b"\x02\xd1\xb0\x00\x00\x66" + b"\x88\xb5" + bytes(46)  # IEEE 802 local experiments
+    # virtio-net header, broadcast, a source of our own, the EtherType for local experiments (IEEE 802)
+    frame = bytes(10) + b"\xff" * 6 + b"\x02\xd1\xb0\x00\x00\x66" + b"\x88\xb5" + bytes(46)
     try:
         sent = os.write(descriptors[0], frame)
     finally:
@@ -170,5 +174,3 @@ def attacks(role: str) -> dict[str, Attack]:
         "driver": {"ask-rx": memory_of("driver"), "ask-rx-as-stack": memory_as("stack", "driver")},
     }
     return {f"{role}-{name}": attack for name, attack in by_role[role].items()}
-
-

@@ -1,4 +1,4 @@
-"""The control socket of an attacker: JSON lines, {"do": name, "order": {...}} in, an answer out. Opened before hardening."""
+"""The control socket of an attacker, opened before hardening: {"do": name, "order": {...}} in, an answer out."""
 
 from __future__ import annotations
 

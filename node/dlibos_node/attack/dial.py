@@ -118,7 +118,7 @@ async def record(tile: CompromisedTile, order: Order) -> Answer:
     victim = tile.victim(TARGETS["app"])
     caller = Caller(tile.mesh, tile.tile.tile, tile.credentials)
     answer = await caller.join(victim)
-    await tile.until(victim.tile, up=True)
+    await tile.until(lambda: tile.link(victim.tile).up)
     return answer._replace(read=tuple(frame.hex() for frame in caller.said))
 
 

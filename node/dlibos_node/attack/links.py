@@ -54,8 +54,7 @@ def breach(role: str, words: Words) -> Attack:
     async def perform(tile: CompromisedTile, order: Order) -> Answer:
         del order
         victim = tile.victim(VICTIMS[role]).tile
-        tile.send_words(victim, tags.COMMANDS, words(victim, tile.tile.tile))
-        return await _punished(tile, victim)
+        return await _punished(tile, victim, words(victim, tile.tile.tile))
 
     return perform
 
@@ -68,16 +67,18 @@ def beyond(role: str) -> Attack:
         victim = tile.victim(VICTIMS[role]).tile
         peer = tile.link(victim)
         peer.credits[tags.COMMANDS] = 1 << 30
-        tile.send_words(victim, tags.COMMANDS, _valid(victim, tile.tile.tile) * peer.capacity)
-        return await _punished(tile, victim)
+        return await _punished(tile, victim, _valid(victim, tile.tile.tile) * peer.capacity)
 
     return perform
 
 
-async def _punished(tile: CompromisedTile, victim: int) -> Answer:
+async def _punished(tile: CompromisedTile, victim: int, words: list[int]) -> Answer:
+    """Send the words and wait for what the victim does about them."""
+    before, peer = tile.losses[victim], tile.link(victim)
+    tile.send_words(victim, tags.COMMANDS, words)
     await tile.flush(victim)
-    down = await tile.until(victim, up=False)
-    again = await tile.until(victim, up=True)
+    down = await tile.until(lambda: tile.losses[victim] > before)
+    again = await tile.until(lambda: peer.up)
     return Answer((Step("link", "closed" if down else "up"),), not down, "" if again else "it did not come again")
 
 

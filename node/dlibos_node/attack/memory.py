@@ -26,7 +26,7 @@ SECRET: Final = 32  # hexadecimal digits behind the canary's beginning
 
 
 class Target(NamedTuple):
-    """A partition, the offset that is attacked (the start of a page), its address here, and the bytes to write there."""
+    """A partition, the offset that is attacked (of a page), its address here, and the bytes to write there."""
 
     partition: Partition
     offset: int

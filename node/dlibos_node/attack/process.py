@@ -8,11 +8,12 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from dlibos_node.attack import kernel
-from dlibos_node.attack.answer import Answer, Order, Step, attempt
+from dlibos_node.attack.answer import OK, Answer, Order, Step, attempt
 from dlibos_node.attack.memory import LENGTH, search, secrets_in
 from dlibos_node.attack.tile import CompromisedTile
 from dlibos_node.memory.descriptor import APP_INDEX, partition_number
@@ -94,15 +95,15 @@ def _read(steps: tuple[Step, ...], data: bytes | None, order: Order) -> Answer:
 def descriptors(tile: CompromisedTile, order: Order) -> Answer:
     """Open the victim's partition by /proc/PID/fd and read it."""
     folder = Path(f"/proc/{order.pids[tile.victim('app').tile]}/fd")
-    step, names = attempt("list /proc/PID/fd", lambda: os.listdir(folder))
+    step, names = attempt("list /proc/PID/fd", lambda: list(folder.iterdir()))
     steps, found = [step], set[str]()
     for name in names or ():
-        if os.readlink(folder / name).startswith("/memfd:dlibos-"):
-            opening, descriptor = attempt("open /proc/PID/fd", lambda name=name: os.open(folder / name, os.O_RDONLY))
+        if str(name.readlink()).startswith("/memfd:dlibos-"):
+            opening, file = attempt("open /proc/PID/fd", partial(name.open, "rb"))
             steps.append(opening)
-            if descriptor is not None:
-                found |= secrets_in(os.pread(descriptor, MOST, 0), order.canary)
-                os.close(descriptor)
+            if file is not None:
+                found |= secrets_in(file.read(MOST), order.canary)
+                file.close()
     return Answer(tuple(steps[:4]), bool(found), read=tuple(found))
 
 
@@ -122,8 +123,8 @@ def getfd(tile: CompromisedTile, order: Order) -> Answer:
 def stop(tile: CompromisedTile, order: Order) -> Answer:
     """Stop the victim by a signal; it is let go on at once."""
     pid = order.pids[tile.victim("app").tile]
-    step, stopped = attempt("kill", lambda: os.kill(pid, signal.SIGSTOP) or True)
-    if stopped is None:
+    step, _ = attempt("kill", lambda: os.kill(pid, signal.SIGSTOP))
+    if step.result != OK:
         return Answer((step,), False)
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
     os.kill(pid, signal.SIGCONT)
@@ -142,7 +143,7 @@ def execute(tile: CompromisedTile, order: Order) -> Answer:
 def replace(tile: CompromisedTile, order: Order) -> Answer:
     """Become another program: one that is not there, so that a kernel that lets the call through says ENOENT."""
     del tile, order
-    step, _ = attempt("execve", lambda: os.execve("/nowhere/sh", ["sh"], {}))
+    step, _ = attempt("execve", lambda: os.execve("/nowhere/sh", ["sh"], {}))  # noqa: S606 - that is the attack
     return Answer((step,), step.result == "ENOENT", "the call was let through" if step.result == "ENOENT" else "")
 
 
@@ -203,10 +204,10 @@ def deface(tile: CompromisedTile, order: Order) -> Answer:
 def read_files(tile: CompromisedTile, order: Order) -> Answer:
     """Read the files of the other domain where they lie."""
     del tile
-    step, names = attempt("list the files", lambda: os.listdir(order.root))
+    step, names = attempt("list the files", lambda: list(Path(order.root).iterdir()))
     steps, found = [step], set[str]()
     for name in names or ():
-        reading, data = attempt("read a file", (Path(order.root) / name).read_bytes)
+        reading, data = attempt("read a file", name.read_bytes)
         steps.append(reading)
         found |= secrets_in(data or b"", order.canary)
     return Answer(tuple(steps), bool(found), read=tuple(found))
@@ -240,7 +241,7 @@ READING: Final[dict[str, Attack]] = {
     "read-files": read_files,
     "look": look,
 }
-"""For those alone that see nothing of the other domain: stack and driver tiles are trusted with what passes through them."""
+"""For those alone that may see nothing of the other domain: stack and driver tiles are trusted with what passes."""
 
 
 def attacks(role: str) -> dict[str, Attack]:

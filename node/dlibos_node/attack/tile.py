@@ -1,9 +1,10 @@
-"""A compromised tile: an ordinary agent that does its role's work, hears what it is told, and attacks when ordered to."""
+"""A compromised tile: an agent that does its role's work, hears what it is told, and attacks when ordered to."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ class CompromisedTile(Agent):
         super().__init__(directory, tile, credentials)
         self.own: list[Partition] = []
         self.heard: dict[tuple[int, int], list[int]] = {}  # the last message by source and tag
+        self.losses: Counter[int] = Counter()  # times a link was lost, by tile
+        self._turn = asyncio.Event()  # a link changed
 
     async def run(self) -> None:
         """Take orders and work until SIGTERM."""
@@ -56,6 +59,11 @@ class CompromisedTile(Agent):
                 self.heard[source, tag] = payload
         super()._deliver()
 
+    def _changed(self, peer: Peer) -> None:
+        self.losses[peer.number] += not peer.up
+        self._turn.set()
+        super()._changed(peer)
+
     # --- what attacks are made of -------------------------------------------------------------------------------
 
     @property
@@ -73,7 +81,7 @@ class CompromisedTile(Agent):
     @property
     def mapped(self) -> dict[int, Partition]:
         """The partitions of others that this tile maps, by number."""
-        return self._foreign
+        return self._foreign.partitions
 
     def victim(self, role: str) -> mesh_pb2.Tile:
         """Return the honest tile of a role; of application tiles, the one of another domain."""
@@ -100,16 +108,23 @@ class CompromisedTile(Agent):
         peer = self.link(victim)
         self._network.flush()
         async with asyncio.timeout(PATIENCE):
-            while peer.up and any(peer.waiting):
+            while peer.up and any(peer.waiting):  # noqa: ASYNC110 - the link tells nobody when it has taken all
                 await asyncio.sleep(POLL)
 
-    async def until(self, victim: int, *, up: bool) -> bool:
-        """Wait for a link to be up or not; tell whether it came to that."""
-        peer = self.link(victim)
+    async def until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for what links are to come to; tell whether they did."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while peer.up != up:
-                    await asyncio.sleep(POLL)
+                while not condition():
+                    self._turn.clear()
+                    await self._turn.wait()
         except TimeoutError:
             return False
         return True
+
+    async def mapped_anew(self, owner: int) -> None:
+        """Return when the memory of a tile that this one reads is mapped, after what may have unmapped it."""
+        for _ in range(3):  # the end of the old connection is read, the mapping goes, another is asked for
+            await asyncio.sleep(POLL)
+        async with asyncio.timeout(PATIENCE):
+            await self._foreign.ready(owner)

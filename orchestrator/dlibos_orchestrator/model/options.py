@@ -67,6 +67,8 @@ class MeshOptions:
     fault: Faults | None = None
     protection: str = "protected"
     domain: tuple[Domain, ...] = ()
+    compromised: frozenset[int] = frozenset()
+    """Tiles in the attacker's hands, for `dlibos attack`; drivers and stacks among them take no part in the traffic."""
 
     @property
     def domains(self) -> tuple[Domain, ...]:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -48,7 +48,7 @@ def up(options: MeshOptions, timeout: float | None, notice: Callable[[str], None
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
             return False
-        _launch(directory, mesh, timeout)
+        _launch(directory, mesh, timeout, options.compromised)
     return True
 
 
@@ -108,12 +108,13 @@ def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str
     return False
 
 
-def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float | None) -> None:
+def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float | None, compromised: Collection[int]) -> None:
     with host_sockets(mesh) as sockets:
         try:
             directory.create()
             directory.write_mesh(mesh)
-            start_all(directory, mesh, sockets, draw_key() if mesh.protection == PROTECTION["protected"] else None)
+            key = draw_key() if mesh.protection == PROTECTION["protected"] else None
+            start_all(directory, mesh, sockets, key, compromised)
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
         except BaseException:
