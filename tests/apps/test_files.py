@@ -12,7 +12,9 @@ import pytest
 from dlibos_node.apps.web import limits
 from dlibos_node.apps.web.files import FileStore, StaticFile
 from dlibos_node.apps.web.routes import PAGE
-from tests.apps.exchange import Answer, answers, drive, serve
+from dlibos_node.apps.web.server import WebServer
+from tests.apps.exchange import NOW, Answer, answers, drive, serve
+from tests.apps.fake import FakeTimers
 
 MODIFIED = 784111777
 SMALL = bytes(range(256))
@@ -288,17 +290,43 @@ def test_conditions(root: Path, method: str, fields: dict[str, str], status: int
     assert status != 304 or answer.headers["Content-Length"] is None
 
 
-def test_a_changed_file_is_seen_at_once(root: Path) -> None:
-    server = serve(root)
-    request = b"GET /small.bin HTTP/1.1\r\nHost: a\r\n\r\n"
+class Site:
+    """A server over a directory, and a clock that is moved."""
+
+    def __init__(self, root: Path) -> None:
+        self.now = NOW
+        self.server = WebServer(root, FakeTimers(), lambda: self.now)
+
+    def get(self, after: float) -> Answer:
+        self.now += after
+        request = b"GET /small.bin HTTP/1.1\r\nHost: a\r\n\r\n"
+        return answers(drive(self.server, [request]).sent)[0]
+
+
+def test_a_changed_file_is_seen_by_the_next_look(root: Path) -> None:
+    site = Site(root)
     for content in (b"one", b"two, longer", b"six"):
         (root / "small.bin").write_bytes(content)
-        for _ in range(3):
-            assert answers(drive(server, [request]).sent)[0].body == content
+        assert [site.get(1 / 512).body for _ in range(3)] == [content] * 3
     (root / "small.bin").unlink()
-    assert answers(drive(server, [request]).sent)[0].status == 404
+    assert site.get(1 / 512).status == 404
     (root / "small.bin").symlink_to(root.parent / "secret.txt")
-    assert answers(drive(server, [request]).sent)[0].status == 404
+    assert site.get(1 / 512).status == 404
+
+
+def test_a_file_is_looked_at_once_a_millisecond(root: Path) -> None:
+    site = Site(root)
+    assert [site.get(0).body for _ in range(2)] == [SMALL] * 2
+    (root / "small.bin").write_bytes(b"new")
+    assert site.get(1 / 2048).body == SMALL
+    assert site.get(1 / 1024).body == b"new"
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_fresh(root: Path) -> None:
+    site = Site(root)
+    assert [site.get(0).body for _ in range(2)] == [SMALL] * 2
+    (root / "small.bin").write_bytes(b"new")
+    assert site.get(-1 / 2048).body == b"new"
 
 
 def test_a_large_file_is_held_open_only_while_used(root: Path) -> None:

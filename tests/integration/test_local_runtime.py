@@ -10,42 +10,16 @@ import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from dlibos_orchestrator.runtime import namespace, processes
+from dlibos_orchestrator.runtime import processes
+from tests.support.command import dlibos, get, up
 
 pytestmark = pytest.mark.integration
-DLIBOS = [sys.executable, "-P", "-m", "dlibos_orchestrator"]
-LIMIT = 50.0  # seconds, below the time limit of a test
-
-
-@pytest.fixture
-def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime directory of the test's own, where nothing may be left in the end."""
-    directory = Path(tempfile.mkdtemp(prefix="dl-"))
-    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(directory))
-    yield directory
-    dlibos("down")
-    left = list(directory.iterdir())
-    shutil.rmtree(directory)
-    assert left == []
-
-
-@pytest.fixture(params=["tap", "user"])
-def nic(request: pytest.FixtureRequest) -> str:
-    """Both network interfaces, where this machine can have them."""
-    choice = str(request.param)
-    if choice == "tap" and not (found := namespace.can_have_tap()):
-        pytest.skip(f"no TAP device: {found.reason}")
-    return choice
 
 
 @pytest.fixture
@@ -55,28 +29,6 @@ def root(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "random.bin").write_bytes(secrets.token_bytes(3_000_000))
     return folder
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def dlibos(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DLIBOS, *arguments], capture_output=True, text=True, check=False, timeout=LIMIT)
-
-
-def up(*arguments: str) -> None:
-    done = dlibos("up", "--wait", *arguments)
-    assert done.returncode == 0, done.stderr
-
-
-def get(port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT) as answer:
-        body: bytes = answer.read()
-        return body
 
 
 def digest(data: bytes) -> str:

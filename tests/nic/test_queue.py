@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from dlibos_node.errors import DeviceError
+from dlibos_node.greeting import Callee, peer_process
+from dlibos_node.identity import KEEPER, Context, Credentials
 from dlibos_node.nic.queue import QueueInfo, fetch_queue
+from tests.support.keys import credentials
 
 Answer = Callable[[socket.socket], object]
 
 
 @contextmanager
-def keeper(path: Path, answer: Answer) -> Iterator[str]:
+def keeper(path: Path, answer: Answer, *, greeted: bool = True) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -26,7 +29,7 @@ def keeper(path: Path, answer: Answer) -> Iterator[str]:
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
-                assert connection.recv(1024) == b'{"tile": 0}\n'
+                assert not greeted or connection.recv(1024) == b'{"tile": 0}\n'
                 answer(connection)
 
         thread = threading.Thread(target=serve)
@@ -71,6 +74,46 @@ def test_refusals(tmp_path: Path, line: bytes, message: str) -> None:
         pytest.raises(DeviceError, match=f"keeper at .*{message}.*dlibos doctor"),
     ):
         fetch_queue(path, 0)
+
+
+def prove(connection: socket.socket, own: Credentials) -> None:
+    """Answer as a keeper does that asks for proof."""
+    callee = Callee(own, Context.KEEPER, peer_process(connection))
+    challenge = callee.challenge(connection.recv(1024))
+    assert isinstance(challenge, bytes)
+    connection.sendall(challenge[:10])
+    connection.sendall(challenge[10:])
+    if (answer := connection.recv(1024)) and callee.check(answer) is None:
+        with Path(os.devnull).open("rb") as queue:
+            socket.send_fds(connection, [b'{"name": "dlibos0", "mtu": 1500}\n'], [queue.fileno()])
+
+
+def test_both_prove_who_they_are(tmp_path: Path) -> None:
+    with keeper(tmp_path / "s", lambda s: prove(s, credentials(KEEPER, 3)), greeted=False) as path:
+        descriptor, info = fetch_queue(path, 3, credentials(3, KEEPER))
+    assert info == QueueInfo("dlibos0", 1500)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("own", [credentials(KEEPER, 3, key=bytes(32)), credentials(7, 3)])
+def test_who_is_not_the_keeper_is_not_believed(tmp_path: Path, own: Credentials) -> None:
+    with (
+        keeper(tmp_path / "s", lambda s: prove(s, own), greeted=False) as path,
+        pytest.raises(DeviceError, match=r"no TAP queue: keeper at .*: who listens there does not prove .*dlibos up"),
+    ):
+        fetch_queue(path, 3, credentials(3, KEEPER))
+
+
+def test_a_keeper_that_asks_for_no_proof_is_not_believed(tmp_path: Path) -> None:
+    def answer_at_once(connection: socket.socket) -> None:
+        connection.recv(1024)
+        connection.sendall(b'{"name": "dlibos0", "mtu": 1500}\n')
+
+    with (
+        keeper(tmp_path / "s", answer_at_once, greeted=False) as path,
+        pytest.raises(DeviceError, match="does not prove to be who it should"),
+    ):
+        fetch_queue(path, 3, credentials(3, KEEPER))
 
 
 def test_descriptor_beside_an_error_is_closed(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from prometheus_client.core import Metric
 
 from dlibos_node.apps.web.server import WebServer
+from dlibos_node.greeting import Refusal
 from dlibos_node.metrics import TileCollector, serve
 from tests.support.chip import ManualClock
 from tests.support.world import World
@@ -66,6 +68,16 @@ def test_the_reference_lists_exactly_what_there_is(families: dict[str, dict[str,
         for family in metrics.values()
     }
     assert set(re.findall(r"^\| `(dlibos_\w+)`", REFERENCE.read_text(), re.MULTILINE)) == real
+
+
+def test_who_was_refused_the_tile_s_memory_is_among_its_drops() -> None:
+    world = World(WebServer(None, ManualClock()).accept)
+    tile = world.chip.tiles[0]
+    collector = TileCollector(0, "driver", tile.queues, tile.peers, tile.faults)
+    collector.watch_driver(world.chip.drivers[0])
+    collector.watch_handover(Counter({Refusal.PROOF: 3}))
+    drops = [family for family in collector.collect() if family.name == "dlibos_drops"]
+    assert [total(family, room="handover", reason="wrong_proof") for family in drops] == [3]
 
 
 def test_metrics_are_served_over_http() -> None:

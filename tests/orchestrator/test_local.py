@@ -15,12 +15,14 @@ import pytest
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.errors import MachineError, MeshStateError, OrchestratorError, StartError
+from dlibos_orchestrator.model import credentials
 from dlibos_orchestrator.model.options import MeshOptions, Published
 from dlibos_orchestrator.runtime import local, namespace, processes
 from dlibos_orchestrator.runtime.directory import mesh_directory
 from dlibos_orchestrator.runtime.namespace import Availability
 from dlibos_orchestrator.runtime.observe import observe
 from dlibos_orchestrator.runtime.start import last_words
+from tests.support.keys import MESH_KEY
 
 DLIBOS = [sys.executable, "-P", "-m", "dlibos_orchestrator"]
 SECONDS = 20.0  # far more than stub tiles need
@@ -69,6 +71,56 @@ def test_up_observe_down(user: MeshOptions, runtime_directory: Path) -> None:
     assert local.down("m")
     assert nothing_left(runtime_directory)
     assert not local.down("m")
+
+
+def credentials_held_by(process: Path) -> list[bytes]:
+    held = [entry for entry in (process / "fd").iterdir() if entry.exists()]  # the one that lists them has gone
+    return [entry.read_bytes() for entry in held if "dlibos-credentials" in str(entry.readlink())]
+
+
+@pytest.mark.parametrize("kind", ["user", "kernel"])
+def test_each_process_inherits_its_own_credentials_and_no_others(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "draw_key", lambda: MESH_KEY)
+    local.up(replace(request.getfixturevalue(kind), driver=2, app=2), SECONDS, ignore)
+    mesh = mesh_directory("m").read_mesh()
+    held = {
+        process.tile if process.tile is not None else process.module.rpartition(".")[2]: credentials_held_by(
+            Path(f"/proc/{process.pid}")
+        )
+        for process in processes.scan(mesh_directory("m").path)
+    }
+    # Stub tiles leave theirs unread; the keeper has read its own, and the publisher has none.
+    expected: dict[int | str, list[bytes]] = {
+        tile.tile: [credentials.of_tile(mesh, MESH_KEY, tile)] for tile in mesh.tiles
+    }
+    assert held == expected | ({"keeper": [], "publisher": []} if kind == "kernel" else {})
+    assert credentials_held_by(Path("/proc/self")) == []
+    local.down("m")
+
+
+def test_the_mesh_key_is_another_each_time_and_written_nowhere(
+    user: MeshOptions, runtime_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = local.draw_key()
+    assert len(key) == 32
+    assert key != local.draw_key()
+    monkeypatch.setattr(local, "draw_key", lambda: MESH_KEY)
+    local.up(user, SECONDS, ignore)
+    secrets = [MESH_KEY, MESH_KEY.hex().encode(), *(key.hex().encode() for key in pair_keys(3))]
+    written = [file.read_bytes() for file in runtime_directory.rglob("*") if file.is_file()]
+    written += [
+        Path(f"/proc/{process.pid}/{name}").read_bytes()
+        for process in processes.scan(mesh_directory("m").path)
+        for name in ("cmdline", "environ")
+    ]
+    assert not [secret for secret in secrets for text in written if secret in text]
+    local.down("m")
+
+
+def pair_keys(tiles: int) -> list[bytes]:
+    return [credentials.pair_key(MESH_KEY, one, other) for one in range(tiles) for other in range(one)]
 
 
 def test_up_again_is_idempotent_and_refuses_another_shape(user: MeshOptions) -> None:

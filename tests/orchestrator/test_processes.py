@@ -53,6 +53,21 @@ def test_a_process_is_found_at_once_by_its_very_directory_and_ended(directory: P
         os.kill(pid, 0)
 
 
+def test_a_child_inherits_what_it_is_given_and_nothing_else(directory: Path) -> None:
+    given, kept = os.memfd_create("given"), os.memfd_create("kept")
+    log = directory / "0.log"
+    pid = processes.spawn(processes.TILE_MODULE, directory, ["--tile", "0"], log, [given])
+    other = start(directory, 1)
+    assert Path(f"/proc/{pid}/fd/{given}").readlink() == Path(f"/proc/self/fd/{given}").readlink()
+    for child in (pid, other):
+        names = [str(entry.readlink()) for entry in Path(f"/proc/{child}/fd").iterdir()]
+        assert not [name for name in names if "memfd:kept" in name or ("memfd:given" in name and child == other)]
+    assert not os.get_inheritable(given)
+    os.close(given)
+    os.close(kept)
+    processes.stop_all(directory)
+
+
 def test_one_that_ignores_sigterm_is_killed(
     directory: Path, stub_tiles: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,9 +70,12 @@ class Partition:
             check_memory(number, fd, OWNER_WRITES if protected else FIXED_SIZE)
             access = mmap.PROT_READ if protected else mmap.PROT_READ | mmap.PROT_WRITE
             return cls(number, fd, access, protected=protected)
-        except (PartitionError, OSError):
+        except PartitionError:
             os.close(fd)
             raise
+        except OSError as error:
+            os.close(fd)
+            raise PartitionError(f"partition {number} cannot be mapped: {error}: are all tiles in one mode?") from error
 
     def check(self, place: int, lease: int) -> Fault | None:
         """Return why the descriptor of these two words is not to be followed, None if it may be."""

@@ -43,9 +43,10 @@ class Queues:
     def accept(self, peer: Peer, words: list[int]) -> Refusal | None:
         """Sort one frame's messages into the queues; on a refusal none of them is delivered."""
         staged: list[list[Message]] = [[], [], [], []]
-        reason = _parse(words, message.route(peer.me, peer.number), peer.number, staged)
+        sizes = [0] * message.QUEUES
+        reason = _parse(words, message.route(peer.me, peer.number), peer.number, staged, sizes)
         if reason is None:
-            reason = self._charge(peer, staged)
+            reason = _charge(peer, sizes)
         if reason is not None:
             self.refused[reason] += 1
             return reason
@@ -57,16 +58,6 @@ class Queues:
                 statistics.messages_in += len(arrived)
                 self._messages[queue] += arrived
                 self._senders[queue].add(peer)
-        return None
-
-    @staticmethod
-    def _charge(peer: Peer, staged: list[list[Message]]) -> Refusal | None:
-        sizes = [sum([len(m[2]) for m in arrived]) + len(arrived) for arrived in staged]
-        for queue, size in enumerate(sizes):
-            if peer.held[queue] + peer.owed[queue] + size > peer.capacity:
-                return Refusal.CREDIT
-        for queue, size in enumerate(sizes):
-            peer.held[queue] += size
         return None
 
     def drain(self, queue: int) -> list[Message]:
@@ -85,20 +76,38 @@ class Queues:
         return len(self._messages[queue])
 
 
-def _parse(words: list[int], route: int, source: int, staged: list[list[Message]]) -> Refusal | None:
+def _parse(words: list[int], route: int, source: int, staged: list[list[Message]], sizes: list[int]) -> Refusal | None:
+    """Cut a frame into its messages. One header after another is the same, nearly always: each run is examined once."""
     at, end = 0, len(words)
     while at < end:
         head = words[at]
-        after = at + 1 + (head & message.LENGTH_MASK)
-        queue = head >> message.QUEUE_SHIFT & 0xFF
-        if head >> message.ROUTE_SHIFT != route:
-            return Refusal.ROUTE
-        if head & 0xFF > message.MAX_WORDS:
-            return Refusal.LENGTH
-        if queue >= message.QUEUES:
-            return Refusal.QUEUE
-        if after > end:
+        reason = _examine(head, route)
+        if reason is not None:
+            return reason
+        queue, tag, step = head >> message.QUEUE_SHIFT & 0xFF, head >> message.TAG_SHIFT & 0xFFFF, (head & 0xFF) + 1
+        start = at
+        while at < end and words[at] == head:
+            at += step
+        if at > end:
             return Refusal.TRUNCATED
-        staged[queue].append((source, head >> message.TAG_SHIFT & 0xFFFF, words[at + 1 : after]))
-        at = after
+        staged[queue] += [(source, tag, words[i + 1 : i + step]) for i in range(start, at, step)]
+        sizes[queue] += at - start
+    return None
+
+
+def _examine(head: int, route: int) -> Refusal | None:
+    if head >> message.ROUTE_SHIFT != route:
+        return Refusal.ROUTE
+    if head & 0xFF > message.MAX_WORDS:
+        return Refusal.LENGTH
+    return Refusal.QUEUE if head >> message.QUEUE_SHIFT & 0xFF >= message.QUEUES else None
+
+
+def _charge(peer: Peer, sizes: list[int]) -> Refusal | None:
+    """Count `sizes` words by queue against the credits `peer` has, if it has them."""
+    for queue, size in enumerate(sizes):
+        if peer.held[queue] + peer.owed[queue] + size > peer.capacity:
+            return Refusal.CREDIT
+    for queue, size in enumerate(sizes):
+        peer.held[queue] += size
     return None

@@ -9,52 +9,50 @@ from typing import Final
 from dlibos_node.tcp.connection import Connection
 from dlibos_node.tcp.segment import Segment
 from dlibos_node.tcp.timers import NEVER
+from dlibos_node.wire import checksum, ipv4
 from dlibos_node.wire.tcp import Options
 
-# Ethernet + first two bytes of IPv4 | total length | id 0, DF | TTL 64, TCP | checksum | addresses, ports |
-# seq | ack | offset, flags | window | checksum | urgent pointer 0. With DF the id means nothing (RFC 6864 section 4.1).
-_HEADER: Final = struct.Struct("!16sHIHH12sIIHHHH")
+# Ethernet and the first two bytes of IPv4 | total length | id 0, DF | TTL 64, TCP | checksum | addresses. With DF the
+# id means nothing (RFC 6864 section 4.1).
+_FRONT: Final = struct.Struct("!16sHIHH8s")
+# Front | ports | seq | ack | offset, flags | window | checksum | urgent pointer 0
+_HEADER: Final = struct.Struct("!34sIIIHHHH")
 _DF: Final = 0x4000
 _TTL_TCP: Final = 0x4006
 
 
 class Header:
-    """Makes the headers of one direction of a 4-tuple; what never changes is packed and summed once."""
+    """Makes the headers of one direction of a 4-tuple. What depends on the length alone is kept: lengths repeat."""
 
-    __slots__ = ("_ends", "_ip_sum", "_link", "_pseudo_sum", "local_port", "peer", "peer_port")
+    __slots__ = ("_addresses", "_front", "_length", "_link", "_ports", "_sum", "local_port", "peer", "peer_port")
 
     def __init__(self, key: int, source_mac: bytes, target_mac: bytes, source: int) -> None:
         self.peer = key >> 32
         self.peer_port = key >> 16 & 0xFFFF
         self.local_port = key & 0xFFFF
         self._link = target_mac + source_mac + b"\x08\x00\x45\x00"
-        self._ends = struct.pack("!IIHH", source, self.peer, self.local_port, self.peer_port)
-        addresses = sum(struct.unpack("!4H", self._ends[:8]))
-        self._ip_sum = 0x4500 + _DF + _TTL_TCP + addresses
-        self._pseudo_sum = addresses + 6
+        self._addresses = struct.pack("!II", source, self.peer)
+        self._ports = self.local_port << 16 | self.peer_port
+        self._length = -1  # TCP header and payload of `_front` and `_sum`
+        self._front = b""
+        self._sum = 0
 
     def pack(self, segment: Segment) -> bytes:
         """Return all headers of a segment; the TCP checksum holds the pseudo-header's sum (virtio NEEDS_CSUM)."""
         options = segment.options
-        tcp_length = 20 + len(options) + segment.length
-        ip_sum, pseudo_sum = self._ip_sum + tcp_length + 20, self._pseudo_sum + tcp_length
-        ip_sum = (ip_sum & 0xFFFF) + (ip_sum >> 16)  # of a handful of words: twice folded is folded
-        pseudo_sum = (pseudo_sum & 0xFFFF) + (pseudo_sum >> 16)
-        head = _HEADER.pack(
-            self._link,
-            tcp_length + 20,
-            _DF << 16,
-            _TTL_TCP,
-            ~((ip_sum & 0xFFFF) + (ip_sum >> 16)) & 0xFFFF,
-            self._ends,
-            segment.seq,
-            segment.ack,
-            (20 + len(options)) << 10 | segment.flags,
-            segment.window,
-            (pseudo_sum & 0xFFFF) + (pseudo_sum >> 16),
-            0,
-        )
+        length = 20 + len(options) + segment.length
+        if length != self._length:
+            self._measure(length)
+        bits = (20 + len(options)) << 10 | segment.flags
+        head = _HEADER.pack(self._front, self._ports, segment.seq, segment.ack, bits, segment.window, self._sum, 0)
         return head + options if options else head
+
+    def _measure(self, length: int) -> None:
+        addresses = checksum.add_up(self._addresses)
+        self._length = length
+        self._sum = checksum.fold(addresses + ipv4.TCP + length)
+        check = ~checksum.fold(addresses + 0x4500 + length + 20 + _DF + _TTL_TCP) & 0xFFFF
+        self._front = _FRONT.pack(self._link, length + 20, _DF << 16, _TTL_TCP, check, self._addresses)
 
 
 class Flow:

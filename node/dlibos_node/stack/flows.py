@@ -27,6 +27,8 @@ from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire.tcp import ACK, FIN, NO_OPTIONS, RST, SYN, Options
 
 TIME_WAIT_LIMIT: Final = 16384
+# Timers are late by up to this many microseconds (a power of two), about what Linux's are late by at 250 Hz.
+TICK: Final = 4096
 # When receive buffers run short, a connection that holds this many gets no more: whoever reads what it is sent goes on.
 FAIR_SHARE: Final = 8
 
@@ -106,13 +108,13 @@ class Flows:
         """Take a valid segment of a known connection; its buffer is released here unless its payload is kept."""
         self.statistics.segments_in += 1
         flow.route = route
-        if span is not None and self._port.short(lease) and flow.holds >= FAIR_SHARE:
+        if span is None:
+            self._port.release(lease)
+        elif (flow.unread or flow.conn.held) and flow.holds >= FAIR_SHARE and self._port.short(lease):
             self._drops[Drop.MEMORY] += 1
             self._port.release(lease)
             return
         flow.conn.on_segment(seq, ack, flags, window, options, span, now)
-        if span is None:
-            self._port.release(lease)
         self._service(flow, now)
 
     def stray(self, key: int, segment: Arrival, now: int) -> None:
@@ -180,10 +182,11 @@ class Flows:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def next_deadline(self) -> int:
-        """Return when `on_timer` wants to be called, NEVER if nothing is to come."""
+        """Return when `on_timer` wants to be called, NEVER if nothing is to come: a whole number of ticks, so that the
+        timers of many connections ring together."""
         heap = self._heap[0][0] if self._heap else NEVER
         waiting = self._time_wait_order[0][0] if self._time_wait_order else NEVER
-        return min(heap, waiting)
+        return (min(heap, waiting) + TICK - 1) & -TICK
 
     def on_timer(self, now: int) -> None:
         """Run what is due."""
@@ -192,10 +195,13 @@ class Flows:
             flow = self._handles.get(handle)
             if flow is None or flow.armed != deadline:
                 continue  # dead, or armed earlier since
-            flow.armed = NEVER
-            if flow.conn.deadline <= now:
+            flow.armed = flow.conn.deadline
+            if flow.armed <= now:
+                flow.armed = NEVER
                 flow.conn.on_timer(now)
-            self._service(flow, now)
+                self._service(flow, now)
+            elif flow.armed < NEVER:
+                heapq.heappush(self._heap, (flow.armed, handle))
         self._expire(now)
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -208,22 +214,20 @@ class Flows:
             conn.released.clear()
         if conn.events:
             self._report(flow)  # before new payload goes out: what is acknowledged lay in what went out before
-        if conn.outbox:
-            self._transmit(flow, conn.outbox)
-            conn.outbox.clear()
-        deadline = conn.deadline
-        if deadline < flow.armed:
-            flow.armed = deadline
-            heapq.heappush(self._heap, (deadline, flow.handle))
-
-    def _transmit(self, flow: Flow, segments: list[Segment]) -> None:
-        port, route, pack = self._port, flow.route, flow.header.pack
-        self.statistics.segments_out += len(segments)
-        for segment in segments:
-            gso_size = segment.mss if segment.length > segment.mss else 0
-            ticket = port.transmit(route, pack(segment), segment.spans, gso_size)
-            if segment.length:
-                flow.on_its_way(route, ticket)
+        outbox = conn.outbox
+        if outbox:
+            transmit, route, pack = self._port.transmit, flow.route, flow.header.pack
+            self.statistics.segments_out += len(outbox)
+            for segment in outbox:
+                gso_size = segment.mss if segment.length > segment.mss else 0
+                ticket = transmit(route, pack(segment), segment.spans, gso_size)
+                if segment.length:
+                    flow.on_its_way(route, ticket)
+            outbox.clear()
+        armed = flow.armed
+        if conn.retransmit_at < armed or conn.ack_at < armed or conn.persist_at < armed or conn.wait_at < armed:
+            flow.armed = conn.deadline
+            heapq.heappush(self._heap, (flow.armed, flow.handle))
 
     def _report(self, flow: Flow) -> None:
         upcalls = self._upcalls

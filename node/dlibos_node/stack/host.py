@@ -1,7 +1,7 @@
 """A sans-IO host: takes Ethernet frames where they lie, answers ARP and ICMP echo, and feeds TCP.
 
-Nearly all frames are TCP over IPv4 without IP options: `receive` recognises them with one unpack. Whatever does not
-fit that pattern goes the careful way through the codecs of wire/.
+Nearly all frames are TCP over IPv4 without IP options: `receive` recognises and reads them with one unpack. Whatever
+does not fit that pattern goes the careful way through the codecs of wire/.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from dlibos_node.wire import arp, checksum, ethernet, icmp, ipv4
 from dlibos_node.wire.malformed import Malformed
 from dlibos_node.wire.tcp import parse_options
 
-# Ethernet target, type | version, total length | fragment | protocol | addresses, from a frame's first byte.
-_FRAME: Final = struct.Struct("!6s6xHBxH2xHxB2xII")
-_TCP: Final = struct.Struct("!HHIIHH")  # ports | seq | ack | offset and flags | window
+# Ethernet target, type | IPv4: two numbers of 64 bits, target | ports | seq | ack | offset and flags | window. The two
+# numbers hold version and length 8, TOS 8, total length 16, id 16, fragment 16; and TTL 8, protocol 8, checksum 16,
+# source 32. They are that large because the Internet checksum may be taken over numbers of any size (wire/checksum.py).
+_FRAME: Final = struct.Struct("!6s6xHQQIIIIHH")
+_TCP: Final = struct.Struct("!IIIHH")  # ports | seq | ack | offset and flags | window
 _LEAST: Final = 54
 _IP: Final = 14
-_FRAGMENT: Final = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
+_KIND: Final = 0xFF << 56 | ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
+_WHOLE: Final = 0x45 << 56  # version 4, no options; not a fragment
 _FLAGS: Final = 0x3F  # FIN to URG; ECE and CWR are not used yet
 _REASONS: Final = {
     Malformed.TRUNCATED: Drop.TRUNCATED,
@@ -81,37 +84,39 @@ class Host:
         if frame.length < _LEAST:
             self._other(frame, now)
             return
-        mac, ethertype, version, total, fragment, protocol, source, target = _FRAME.unpack_from(view, offset)
+        mac, ethertype, first, second, target, ports, seq, ack, bits, window = _FRAME.unpack_from(view, offset)
         if (
-            protocol != ipv4.TCP
-            or version != 0x45
+            first & _KIND != _WHOLE
+            or second >> 48 & 0xFF != ipv4.TCP
             or ethertype != ethernet.IPV4
-            or fragment & _FRAGMENT
             or target != self.interface.address
             or mac != self.interface.mac
         ):
             self._other(frame, now)
-        elif total + _IP > frame.length or total < 40:
+            return
+        total = first >> 32 & 0xFFFF
+        if total + _IP > frame.length or total < 40:
             self._drop(frame, Drop.TRUNCATED)
-        elif int.from_bytes(view[offset + _IP : offset + 34], "big") % 0xFFFF:
+        elif (first + second + target) % 0xFFFF:
             self._drop(frame, Drop.IP_CHECKSUM)
         else:
-            self._tcp(frame, offset + 34, total - 20, source, now)
+            key = (second & 0xFFFF_FFFF) << 32 | ports
+            self._segment(frame, offset + 34, total - 20, key, seq, ack, bits, window, now)
 
-    def _tcp(self, frame: Frame, at: int, size: int, source: int, now: int) -> None:
-        """Take the segment of `size` >= 20 bytes at `at`."""
+    def _segment(
+        self, frame: Frame, at: int, size: int, key: int, seq: int, ack: int, bits: int, window: int, now: int
+    ) -> None:
+        """Take the segment of `size` >= 20 bytes at `at`; `bits` are its data offset and flags, as on the wire."""
         view, lease = frame.view, frame.lease
-        if not frame.verified and not self._sums_up(view[at : at + size], source):
+        if not frame.verified and not self._sums_up(view[at : at + size], key >> 32):
             self._drop(frame, Drop.TCP_CHECKSUM)
             return
-        sport, dport, seq, ack, bits, window = _TCP.unpack_from(view, at)
         head = bits >> 10 & 0x3C
         payload = size - head
         options = parse_options(view[at + 20 : at + head]) if head > 20 else None
         if payload < 0 or head < 20 or isinstance(options, Malformed):
             self._drop(frame, Drop.TCP_HEADER)
             return
-        key = source << 32 | sport << 16 | dport
         flow = self.flows.get(key)
         if flow is not None:
             span = Span(lease, at + head, payload) if payload else None
@@ -172,7 +177,9 @@ class Host:
             self._drop(frame, Drop.TCP_HEADER)
         else:
             at = frame.offset + ethernet.LENGTH + head.header_length
-            self._tcp(frame, at, head.total_length - head.header_length, head.source, now)
+            size, key = head.total_length - head.header_length, head.source << 32
+            ports, seq, ack, bits, window = _TCP.unpack_from(frame.view, at)
+            self._segment(frame, at, size, key | ports, seq, ack, bits, window, now)
 
     def _icmp(self, frame: Frame, body: memoryview, link: ethernet.Header, head: ipv4.Header) -> None:
         """Answer an echo request (RFC 1122 section 3.2.2.6) to where it came from."""

@@ -36,12 +36,38 @@ def on_ack(t: Tcb, seq: int, ack: int, window: int, empty: bool, now: int) -> bo
             t.persist_at = NEVER
     # RFC 9293 section 3.10.7.4, fifth: an old segment must not bring an old window.
     if new >= 0 and (seqnum.lt(t.snd_wl1, seq) or (t.snd_wl1 == seq and seqnum.le(t.snd_wl2, ack))):
-        t.snd_wnd = window
-        t.snd_wl1 = seq
-        t.snd_wl2 = ack
-        if window > t.max_snd_wnd:
-            t.max_snd_wnd = window
+        take_window(t, seq, ack, window)
     return True
+
+
+def all_of_it(t: Tcb, seq: int, ack: int, window: int, now: int) -> None:
+    """`on_ack` where it nearly always ends: all data was sent, nothing else, and now all of it is acknowledged.
+
+    The caller has seen that `ack` is snd_max and not snd_una, nothing is unsent, and we are not in fast recovery. So no
+    window probe is due either, and no newer segment can have brought a newer window.
+    """
+    data = t.unacknowledged
+    t.snd_una = ack
+    t.unacknowledged = t.head = t.cursor = t.cursor_offset = 0
+    t.queue.clear()
+    t.events.append((event.ACKED, data))
+    t.retries = t.dup_acks = 0
+    t.retransmit_at = NEVER
+    if t.timed_at >= 0:
+        t.rto.sample(now - t.timed_at)
+        t.timed_at = -1
+    if data * 2 >= t.congestion.cwnd:
+        t.congestion.on_ack(data, now)
+    take_window(t, seq, ack, window << t.snd_scale)
+
+
+def take_window(t: Tcb, seq: int, ack: int, window: int) -> None:
+    """The peer states `window` bytes from `ack` on."""
+    t.snd_wnd = window
+    t.snd_wl1 = seq
+    t.snd_wl2 = ack
+    if window > t.max_snd_wnd:
+        t.max_snd_wnd = window
 
 
 def acknowledge(t: Tcb, ack: int, new: int, now: int) -> None:

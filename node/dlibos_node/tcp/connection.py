@@ -93,13 +93,7 @@ class Connection(Tcb):
         A span is owned by the connection from here on: it comes out in a DATA event or in `released`.
         """
         if self.state == state.ESTABLISHED and flags & _CONTROL == ACK and seq == self.rcv_nxt:
-            if (ack != self.snd_una or span is None) and not acks.on_ack(self, seq, ack, window, span is None, now):
-                self.drop(Drop.BAD_ACK, span)
-            else:
-                if span is not None:
-                    self._next_in_order(seq, ack, window, span, now)
-                if self.unsent > 0:
-                    sender.transmit(self, now)
+            self._expected(seq, ack, window, span, now)
         elif self.state == state.SYN_SENT:
             handshake.on_syn_sent(self, seq, ack, flags, window, options, span, now)
         elif self.state == state.CLOSED:
@@ -109,13 +103,23 @@ class Connection(Tcb):
         if self.ack_now:
             sender.emit_ack(self)
 
-    def _next_in_order(self, seq: int, ack: int, window: int, span: Span, now: int) -> None:
-        if ack == self.snd_una and window << self.snd_scale != self.snd_wnd:
-            acks.on_ack(self, seq, ack, window, False, now)
-        if self.rcv_fin < 0 and 0 < span.length <= seqnum.sub(self.rcv_adv, self.rcv_nxt):
-            receiver.deliver(self, span, now)
-        else:
-            receiver.accept(self, seq, span, False, now)
+    def _expected(self, seq: int, ack: int, window: int, span: Span | None, now: int) -> None:
+        """The next segment of an open connection, with nothing but data and an ACK."""
+        una = self.snd_una
+        if ack == self.snd_max and ack != una and self.unsent == 0 and not self.recovering:
+            acks.all_of_it(self, seq, ack, window, now)
+        elif (ack != una or span is None or window << self.snd_scale != self.snd_wnd) and not acks.on_ack(
+            self, seq, ack, window, span is None, now
+        ):
+            self.drop(Drop.BAD_ACK, span)
+            return
+        if span is not None:
+            if 0 < span.length <= self.rcv_wnd and self.rcv_fin < 0:
+                receiver.deliver(self, span, now)
+            else:
+                receiver.accept(self, seq, span, False, now)
+        if self.unsent > 0:
+            sender.transmit(self, now)
 
     def _not_here(self, seq: int, ack: int, flags: int, span: Span | None) -> None:
         answer = reset_for(seq, ack, flags, span.length if span is not None else 0)
@@ -228,14 +232,14 @@ class Connection(Tcb):
 
     def _may_go_at_once(self, length: int, now: int) -> bool:
         """Is this the plain case: all sent before, nothing lost, room for all of it in both windows?"""
-        flight = seqnum.sub(self.snd_nxt, self.snd_una)
+        flight = self.unacknowledged
         return (
-            flight + length <= self.snd_wnd
-            and flight + length <= self.congestion.cwnd
+            flight <= self.snd_wnd
+            and flight <= self.congestion.cwnd
             and self.state == state.ESTABLISHED
             and length <= self.gso
             and self.snd_nxt == self.snd_max
-            and (self.config.nodelay or flight == 0)
+            and (self.config.nodelay or flight == length)
             and now - self.sent_at <= self.rto.rto
         )
 
@@ -248,7 +252,7 @@ class Connection(Tcb):
         self.unsent = 0
         self.snd_nxt = self.snd_max = seqnum.add(seq, length)
         self.ack_at = NEVER
-        self.rcv_acked = self.rcv_nxt
+        self.ack_owed = 0
         self.sent_at = now
         if self.timed_at < 0:
             self.timed_at = now
@@ -263,7 +267,7 @@ class Connection(Tcb):
         promised window is left, and it can be moved by a step that RFC 9293 section 3.8.6.2.2 allows.
         """
         self.unconsumed -= count
-        promised = seqnum.sub(self.rcv_adv, self.rcv_nxt)
+        promised = self.rcv_wnd
         if promised >= _LOW_WINDOW or not state.may_receive(self.state):
             return
         buffer = self.config.receive_buffer

@@ -28,14 +28,15 @@ def send_syn(t: Tcb, now: int) -> None:
     flags = SYN | ACK if received else SYN
     t.outbox.append(Segment(t.iss, t.rcv_nxt, flags, window, options, NO_SPANS, 0, t.snd_mss))
     t.ack_now = False
-    t.rcv_acked = t.rcv_nxt
-    t.rcv_adv = seqnum.latest(t.rcv_adv, seqnum.add(t.rcv_nxt, window))
+    t.ack_owed = 0
+    t.rcv_wnd = max(t.rcv_wnd, window)
     t.retransmit_at = now + t.rto.rto
 
 
 def read_syn(t: Tcb, seq: int, window: int, options: Options) -> None:
     """Take over the peer's sequence number, window and options."""
-    t.rcv_nxt = t.rcv_acked = t.rcv_adv = seqnum.add(seq, 1)
+    t.rcv_nxt = seqnum.add(seq, 1)
+    t.rcv_wnd = t.ack_owed = 0
     t.snd_wnd = t.max_snd_wnd = window
     t.snd_wl1 = seq
     t.snd_wl2 = t.iss
@@ -90,7 +91,7 @@ def on_syn_sent(
     read_syn(t, seq, window, NO_OPTIONS if options is None else options)
     if flags & ACK:
         opened(t, ack, now)
-        t.rcv_adv = seqnum.add(t.rcv_nxt, min(t.config.receive_buffer, MAX_WINDOW))
+        t.rcv_wnd = min(t.config.receive_buffer, MAX_WINDOW)
         t.ack_now = True
         sender.transmit(t, now)
     else:

@@ -24,7 +24,7 @@ def acceptable(t: Tcb, seq: int, length: int) -> bool:
     if offset == 0:
         return True
     if offset > 0:
-        return offset < seqnum.sub(t.rcv_adv, t.rcv_nxt)
+        return offset < t.rcv_wnd
     return offset + length > 0
 
 
@@ -46,7 +46,7 @@ def accept(t: Tcb, seq: int, span: Span | None, fin: bool, now: int) -> None:
 def note_fin(t: Tcb, seq: int) -> None:
     """Remember where the peer's data ends; a FIN takes no buffer, so the window's right edge itself is in order."""
     t.ack_now = True
-    if t.rcv_fin < 0 and 0 <= seqnum.sub(seq, t.rcv_nxt) <= max(seqnum.sub(t.rcv_adv, t.rcv_nxt), 0):
+    if t.rcv_fin < 0 and 0 <= seqnum.sub(seq, t.rcv_nxt) <= max(t.rcv_wnd, 0):
         t.rcv_fin = seq
 
 
@@ -66,9 +66,9 @@ def accept_payload(t: Tcb, seq: int, span: Span, now: int) -> None:
 
 def clip(t: Tcb, seq: int, span: Span) -> Span | None:
     """Return the part of `span` that is new, in the window and not behind the FIN: None if nothing is."""
-    start = max(-seqnum.sub(seq, t.rcv_nxt), 0)
-    edge = t.rcv_adv if t.rcv_fin < 0 else t.rcv_fin
-    end = min(span.length, seqnum.sub(edge, seq))
+    offset = seqnum.sub(seq, t.rcv_nxt)
+    start = max(-offset, 0)
+    end = min(span.length, t.rcv_wnd - offset if t.rcv_fin < 0 else seqnum.sub(t.rcv_fin, seq))
     if end <= start:
         return None
     return span if end - start == span.length else span.part(start, end - start)
@@ -77,9 +77,7 @@ def clip(t: Tcb, seq: int, span: Span) -> Span | None:
 def deliver(t: Tcb, span: Span, now: int) -> None:
     """Pass on a span that begins at rcv_nxt, and what was held behind it. The hot path of reception."""
     length = span.length
-    t.rcv_nxt = seqnum.add(t.rcv_nxt, length)
-    t.unconsumed += length
-    t.events.append((event.DATA, span))
+    take(t, span)
     if t.held:
         # RFC 5681 section 4.2: an ACK at once when a gap is filled, wholly or in part.
         t.ack_now = True
@@ -88,10 +86,20 @@ def deliver(t: Tcb, span: Span, now: int) -> None:
     if length > t.rcv_mss:
         t.rcv_mss = min(length, t.config.mss)
     # RFC 9293 section 3.8.6.3: at least every second full-sized segment; a merged one counts as several.
-    if seqnum.sub(t.rcv_nxt, t.rcv_acked) >= 2 * t.rcv_mss:
+    if t.ack_owed >= 2 * t.rcv_mss:
         t.ack_now = True
     elif t.ack_at == NEVER:
         t.ack_at = now + t.config.delayed_ack
+
+
+def take(t: Tcb, span: Span) -> None:
+    """The next bytes in order go to the application."""
+    length = span.length
+    t.rcv_nxt = seqnum.add(t.rcv_nxt, length)
+    t.rcv_wnd -= length
+    t.ack_owed += length
+    t.unconsumed += length
+    t.events.append((event.DATA, span))
 
 
 def deliver_held(t: Tcb) -> None:
@@ -106,9 +114,7 @@ def deliver_held(t: Tcb) -> None:
         if clipped is None:
             t.drop(Drop.DUPLICATE, span)
             continue
-        t.rcv_nxt = seqnum.add(t.rcv_nxt, clipped.length)
-        t.unconsumed += clipped.length
-        t.events.append((event.DATA, clipped))
+        take(t, clipped)
     del t.held[:done]
 
 
@@ -140,6 +146,7 @@ def covers(entry: tuple[int, Span], seq: int, length: int) -> bool:
 def finish_receiving(t: Tcb, now: int) -> None:
     """The peer's FIN is next in sequence (RFC 9293 section 3.10.7.4, eighth)."""
     t.rcv_nxt = seqnum.add(t.rcv_nxt, 1)
+    t.rcv_wnd -= 1
     t.drop_held()
     t.events.append((event.PEER_CLOSED, None))
     t.move(state.FIN, now)

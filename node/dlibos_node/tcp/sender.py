@@ -116,7 +116,7 @@ def put(t: Tcb, segment: Segment) -> None:
     t.outbox.append(segment)
     t.ack_now = False
     t.ack_at = NEVER
-    t.rcv_acked = t.rcv_nxt
+    t.ack_owed = 0
 
 
 def advance(t: Tcb, spans: list[Span]) -> int:

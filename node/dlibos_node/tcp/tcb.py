@@ -12,8 +12,8 @@ microseconds.
 
 snd_nxt equals snd_max except after a time-out, which takes snd_nxt back to snd_una, and after a window probe.
 
-  what we receive      rcv_acked           rcv_nxt                                 rcv_adv
-                          |---- ACK owed -----|---------- window, some of it held -----|
+  what we receive                          rcv_nxt                          rcv_nxt + rcv_wnd
+                          |---- ack_owed -----|---------- window, some of it held -----|
                        the last `unconsumed` bytes before rcv_nxt wait for the application
 """
 
@@ -30,7 +30,6 @@ from dlibos_node.tcp.segment import Segment
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.statistics import Drop, Statistics
 from dlibos_node.tcp.timers import NEVER, RetransmissionTimeout
-from dlibos_node.wire import seqnum
 
 # RFC 5961 section 7: challenge ACKs of one connection in one second.
 CHALLENGES_PER_SECOND: Final = 10
@@ -42,6 +41,7 @@ class Tcb:
     __slots__ = (
         "ack_at",
         "ack_now",
+        "ack_owed",
         "challenge_at",
         "challenge_quota",
         "closing",
@@ -63,13 +63,12 @@ class Tcb:
         "persist_at",
         "probe_backoff",
         "queue",
-        "rcv_acked",
-        "rcv_adv",
         "rcv_fin",
         "rcv_mss",
         "rcv_nxt",
         "rcv_scale",
         "rcv_step",
+        "rcv_wnd",
         "recover",
         "recovering",
         "released",
@@ -156,8 +155,9 @@ class Tcb:
 
     def _init_receive(self, config: TcpConfig) -> None:
         self.rcv_nxt = 0
-        self.rcv_adv = 0
-        self.rcv_acked = 0
+        # What is left of the window we promised: below 0 when a FIN came just beyond it.
+        self.rcv_wnd = 0
+        self.ack_owed = 0
         self.rcv_scale = 0
         # The peer's segment size as seen, for "every second full-sized segment".
         self.rcv_mss = min(DEFAULT_PEER_MSS, config.mss)
@@ -232,7 +232,7 @@ class Tcb:
         down) unless that has already added a unit that the buffer does not have.
         """
         room = self.config.receive_buffer - self.unconsumed
-        promised = seqnum.sub(self.rcv_adv, self.rcv_nxt)
+        promised = self.rcv_wnd
         scale = self.rcv_scale
         if room - promised >= self.rcv_step:
             field = room >> scale
@@ -245,5 +245,5 @@ class Tcb:
         if field > MAX_WINDOW:
             field = MAX_WINDOW
         if (field << scale) > promised:
-            self.rcv_adv = seqnum.add(self.rcv_nxt, field << scale)
+            self.rcv_wnd = field << scale
         return field

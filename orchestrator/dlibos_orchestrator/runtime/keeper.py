@@ -58,6 +58,7 @@ class Keeper:
             task = asyncio.create_task(self._answer(client))
             self._clients[task] = None
             task.add_done_callback(lambda ended: self._clients.pop(ended, None))
+            await asyncio.sleep(0)  # it begins before it can be told to make room: who never began would close nothing
 
     async def _answer(self, client: socket.socket) -> None:
         with client, suppress(OSError):  # a client that has gone needs nothing any more

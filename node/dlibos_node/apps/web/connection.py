@@ -81,8 +81,9 @@ class WebConnection:
                 self._idle_ticks = 0
                 service.statistics.requests += 1
                 service.statistics.responses[2] += 1
-                self._write(request.prepared.data)
-                self._push()
+                # Nothing waits to be sent before it, or the connection would be held.
+                if not self._output.send(request.prepared.data) or self._connection.unacknowledged > limits.WINDOW:
+                    self._hold()
                 return
         if self._stage >= CLOSING:
             return

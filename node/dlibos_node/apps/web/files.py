@@ -1,7 +1,8 @@
 """Static files below one root: found, checked, described, and read straight into the mesh's buffers.
 
 A file is shared by all who ask for it. Small ones stay in memory; a large one holds its descriptor while anyone
-downloads it. Every use starts with a stat, so an answer is never older than the file.
+downloads it. Every use starts with a stat, so an answer is never older than the file; one that is given again (Prepared
+in routes.py) by `limits.FRESH` at most.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ SMALL_FILES: Final = 256
 """Small files kept; 4 MiB at most."""
 OPEN_FILES: Final = 256
 """Large files open at one time, each shared by all who download it; one more is answered 503."""
+FRESH: Final = 0.001
+"""Seconds for which an answer that was compared with the file behind it is not compared again."""
 KNOWN_REQUESTS: Final = 512
 """Request heads whose meaning is remembered, each with its last answer: 9 MiB at most."""
 KNOWN_HEAD: Final = 1024

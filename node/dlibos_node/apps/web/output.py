@@ -39,6 +39,14 @@ class Output:
         self._batch.append(data)
         self.queued += len(data)
 
+    def send(self, data: bytes) -> bool:
+        """Send `data` by itself, at once if the mesh has room; False as `push`. Nothing else may be waiting."""
+        if self._connection.send(data):
+            self._service.statistics.bytes_sent += len(data)
+            return True
+        self._pending = data
+        return False
+
     def stream(self, reply: Reply) -> None:
         """Send the file slice of `reply` behind what was written, then release the file."""
         self._reply = reply

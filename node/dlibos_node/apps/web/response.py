@@ -39,16 +39,16 @@ class Reply:
 class DateClock:
     """Wall-clock seconds, and the Date field of the current one (RFC 9110 section 6.6.1)."""
 
-    __slots__ = ("_field", "_now", "_second")
+    __slots__ = ("_field", "_second", "now")
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now: Final = now
+        self.now: Final = now
         self._second = -1
         self._field = b""
 
     def second(self) -> int:
         """Seconds since the epoch."""
-        return int(self._now())
+        return int(self.now())
 
     def field(self) -> bytes:
         """Return the Date field line; formatted once per second."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from dlibos_node.apps.web import limits
 from dlibos_node.apps.web.conditions import precondition, requested_range
 from dlibos_node.apps.web.echo import BodyReader, Echo, Sink
 from dlibos_node.apps.web.files import FileStore, Signature, StaticFile, examine, signature
@@ -26,21 +27,33 @@ _ALLOW_FILE: Final = b"Allow: GET, HEAD, OPTIONS\r\n"
 
 
 class Prepared:
-    """A complete answer to a request, kept with it while the Date in it and the file behind it are current."""
+    """A complete answer to a request, kept with it while the Date in it and the file behind it are current.
 
-    __slots__ = ("_clock", "_path", "_second", "_signature", "data")
+    A stat costs as much as all else that is done for such a request, and under load a batch of them comes at once: one
+    look is good for `limits.FRESH`.
+    """
+
+    __slots__ = ("_now", "_path", "_second", "_seen", "_signature", "data")
 
     def __init__(self, data: bytes, clock: DateClock, file: StaticFile | None) -> None:
         self.data: Final = data
-        self._clock: Final = clock
+        self._now: Final = clock.now
+        self._seen = 0.0  # when this was last found current
         self._second: Final = clock.second()
         self._path: Final = None if file is None else file.path
         self._signature: Final[Signature | None] = None if file is None else file.signature
 
     def current(self) -> bool:
-        """Tell whether the same request would get the same bytes now."""
-        if self._second != self._clock.second():
+        """Tell whether the same request would get the same bytes now, or would have within `limits.FRESH`."""
+        now = self._now()
+        if 0 <= now - self._seen < limits.FRESH:
+            return True
+        if self._second != int(now) or not self._unchanged():
             return False
+        self._seen = now
+        return True
+
+    def _unchanged(self) -> bool:
         if self._path is None:
             return True
         try:
