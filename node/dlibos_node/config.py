@@ -19,16 +19,10 @@ ROLES: Final = {
     mesh_pb2.ROLE_APP: "app",
     mesh_pb2.ROLE_FUSED: "fused",
 }
-
-DEFAULTS: Final = {
-    "queue_words": 8192,  # per source and demux queue; 64 KiB
-    "moderation_us": 2000,
-    "moderation_words": 768,  # 256 RX messages
-    "buckets": 4160,  # mPIPE has 4160 (FACTS)
-    "backlog": 1024,
+TUNABLES: Final = {
+    field.name: field.GetOptions().Extensions[mesh_pb2.bounds] for field in mesh_pb2.Tunables.DESCRIPTOR.fields
 }
-LEAST: Final = {"queue_words": 256, "moderation_us": 0, "moderation_words": 3, "buckets": 1, "backlog": 1}
-MOST: Final = {"queue_words": 1 << 20, "moderation_us": 1 << 20, "moderation_words": 1 << 16, "buckets": 1 << 16}
+"""What each tunable may be, as the contract says it."""
 
 
 def load(path: Path, tile: int) -> tuple[mesh_pb2.Mesh, mesh_pb2.Tile]:
@@ -39,9 +33,10 @@ def load(path: Path, tile: int) -> tuple[mesh_pb2.Mesh, mesh_pb2.Tile]:
         raise ConfigurationError(f"{path}: {error.strerror}: is the mesh up?") from error
     except (json_format.ParseError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    for name, value in DEFAULTS.items():
-        if not getattr(mesh.tunables, name):
-            setattr(mesh.tunables, name, value)
+    said = {field.name for field, _ in mesh.tunables.ListFields()}
+    for name, bounds in TUNABLES.items():
+        if name not in said:
+            setattr(mesh.tunables, name, bounds.default_value)
     mine = [entry for entry in mesh.tiles if entry.tile == tile]
     if len(mine) != 1:
         raise ConfigurationError(f"{path}: has {len(mine)} entries for tile {tile}, needs one")
@@ -50,10 +45,10 @@ def load(path: Path, tile: int) -> tuple[mesh_pb2.Mesh, mesh_pb2.Tile]:
 
 
 def _check(path: Path, mesh: mesh_pb2.Mesh) -> None:
-    for name, least in LEAST.items():
+    for name, bounds in TUNABLES.items():
         value = getattr(mesh.tunables, name)
-        if not least <= value <= MOST.get(name, value):
-            raise ConfigurationError(f"{path}: tunables.{name} is {value}: it must be between {least} and {MOST[name]}")
+        if not bounds.least <= value <= bounds.most:
+            raise ConfigurationError(f"{path}: tunables.{name} is {value}: use {bounds.least} to {bounds.most}")
     for entry in mesh.tiles:
         if entry.tile >= mesh.width * mesh.height:
             raise ConfigurationError(f"{path}: tile {entry.tile} is outside the {mesh.width}x{mesh.height} mesh")

@@ -150,7 +150,7 @@ class TileCollector(Collector):
         yield self._counter("nic_bytes", "Bytes at the network device, Ethernet included.", ("direction",), octets)
         pools: list[Sample] = []
         for domain, rx in memory.memories.items():
-            pools += [((f"rx_small_{domain}",), rx.small.in_use), ((f"rx_large_{domain}",), rx.large.in_use)]
+            pools += [((f"rx_small_{domain}",), rx.small.in_use), ((f"rx_large_{domain}",), rx.large_in_use)]
         yield self._buffers(pools)
         yield self._drop_family(
             self._drops("driver", driver.drops)

@@ -1,4 +1,4 @@
-"""A runtime directory and a port for a real mesh, on both network interfaces where the machine has them."""
+"""A runtime directory of the test's own, and the network interfaces that this machine can have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlibos_orchestrator.runtime import namespace
-from tests.support.command import dlibos
+from tests.support.commandline import dlibos
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from dlibos_node.nic.queue import fetch_queue
 from dlibos_node.noc.handshake import VERSION
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory
-from tests.support.command import LIMIT, get, up
+from tests.support.commandline import LIMIT, get, up
 from tests.support.ends import ending
 
 pytestmark = pytest.mark.integration

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dlibos_orchestrator.runtime import processes
-from tests.support.command import dlibos, get, up
+from tests.support.commandline import dlibos, get, up
 
 pytestmark = pytest.mark.integration
 

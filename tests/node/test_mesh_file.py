@@ -30,7 +30,19 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     mesh, tile = config.load(write(tmp_path, tunables={"backlog": 7}), 3)
     assert tile.tile == 3
     assert mesh.tunables.backlog == 7
-    assert mesh.tunables.buckets == config.DEFAULTS["buckets"]
+    assert mesh.tunables.buckets == 4160
+
+
+def test_a_tunable_may_be_0_where_the_contract_allows_it(tmp_path: Path) -> None:
+    assert config.load(write(tmp_path, tunables={"moderation_us": 0}), 0)[0].tunables.moderation_us == 0
+
+
+@pytest.mark.parametrize("name", config.TUNABLES)
+def test_every_tunable_has_bounds_with_its_default_between_them(tmp_path: Path, name: str) -> None:
+    bounds = config.TUNABLES[name]
+    assert bounds.least <= bounds.default_value <= bounds.most
+    with pytest.raises(ConfigurationError, match=rf"tunables.{name} is {bounds.most + 1}: use \d+ to {bounds.most}$"):
+        config.load(write(tmp_path, tunables={name: bounds.most + 1}), 0)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +58,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         ({"domains": [{"name": "a", "ports": [80, 70000]}]}, "domain a has port 70000"),
         ({"domains": [{"name": n, "ports": [80]} for n in "ab"]}, "domains a and b both have port 80"),
         ({"tiles": [{"tile": 0, "role": "ROLE_APP", "domain": 2}]}, "tile 0 is in domain 2, which is not there"),
-        ({"tunables": {"queue_words": 10}}, "tunables.queue_words is 10: it must be between 256 and"),
+        ({"tunables": {"queue_words": 10}}, "tunables.queue_words is 10: use 256 to 1048576"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:

@@ -26,13 +26,14 @@ def file(tmp_path: Path) -> Path:
 def test_keys_are_the_flags_and_flags_override_them(file: Path) -> None:
     file.write_text(
         '[mesh]\ndriver = 2\nstack = 3\npublish = ["8080:80", "8081:81"]\n'
-        'mesh = "4x4"\nfault = "loss=0.5"\nroot = "www"\n'
+        'mesh = "4x4"\nfault = "loss=0.5"\nroot = "www"\ntune = "backlog=64"\n'
     )
     options = options_of("--config", str(file), "--stack", "1")
     assert (options.driver, options.stack, options.app) == (2, 1, 1)
     assert options.publish == (Published("127.0.0.1", 8080, 80), Published("127.0.0.1", 8081, 81))
     assert (options.width, options.height) == (4, 4)
     assert options.fault == Faults(loss=0.5)
+    assert options.tune == {"backlog": 64}
     assert options.root == file.parent / "www", "a path in a file is relative to the file"
 
 
@@ -56,6 +57,7 @@ def test_the_wait_flag_is_a_boolean_in_a_file(file: Path) -> None:
         ("[mesh\n", "not TOML"),
         ("[mesh]\ndriver = 'x'\n", "key 'driver' in [mesh]: 'x' is not a count"),
         ("[mesh]\ndriver = true\n", "key 'driver' in [mesh]: True is not a string or a whole number"),
+        ("[mesh]\ntune = 'backlog=0'\n", "key 'tune' in [mesh]: 'backlog=0': backlog is a number from 1 to 65536"),
         ("[mesh]\nwait = 1\n", "key 'wait' in [mesh]: 1 is not true or false"),
         ("[mesh]\nnic = 'tup'\n", "key 'nic' in [mesh]: 'tup'; did you mean 'tap'?"),
     ],

@@ -89,6 +89,12 @@ def test_no_keeper_and_no_fault_unless_asked_for() -> None:
     assert not nic.HasField("fault")
 
 
+def test_only_the_tunables_that_were_asked_for_are_said() -> None:
+    mesh = desired_mesh(MeshOptions(tune={"moderation_us": 0}), mesh_pb2.NIC_KIND_USER, DIRECTORY, "m-1")
+    assert [(field.name, value) for field, value in mesh.tunables.ListFields()] == [("moderation_us", 0)]
+    assert not same_mesh(mesh, desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_USER, DIRECTORY, "m-1"))
+
+
 def test_a_mesh_is_the_same_whatever_its_id_and_through_json() -> None:
     one = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
     other = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-2")

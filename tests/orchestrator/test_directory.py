@@ -8,7 +8,7 @@ from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.errors import MachineError, MeshStateError
 from dlibos_orchestrator.runtime import directory
-from dlibos_orchestrator.runtime.directory import MeshDirectory, base_directory, locked, make_base, mesh_directory
+from dlibos_orchestrator.runtime.directory import base_directory, locked, make_base, mesh_directory
 
 
 def test_where_meshes_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -55,13 +55,6 @@ def test_a_tile_that_has_not_spoken_has_no_status(runtime_directory: Path) -> No
     assert home.read_status(0) is None
     file.write_text('{"ready": true}')
     assert home.read_status(0) == mesh_pb2.TileStatus(ready=True)
-
-
-def test_a_path_too_long_for_sockets_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    path = tmp_path / ("x" * 100)
-    with pytest.raises(MachineError, match="set DLIBOS_RUNTIME_DIR to a shorter directory"):
-        MeshDirectory(path).create()
-    assert not path.exists()
 
 
 def test_a_base_that_others_can_write_is_refused(runtime_directory: Path) -> None:

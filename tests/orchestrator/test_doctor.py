@@ -55,6 +55,15 @@ def test_a_runtime_directory_that_cannot_be_used(runtime_directory: Path, monkey
     assert "too long for unix sockets" in check.detail
 
 
+def test_a_runtime_directory_that_cannot_be_looked_into_ends_no_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(tmp_path / ("x" * 300)))
+    found = {check.name: check for check in doctor.examine()}
+    assert found["runtime directory"].state == doctor.FAIL
+    assert "File name too long" in found["left-over meshes"].detail
+
+
 def test_a_directory_without_processes_is_left_over(runtime_directory: Path) -> None:
     assert doctor.left_over_meshes().state == doctor.OK
     (runtime_directory / "gone").mkdir()

@@ -193,6 +193,27 @@ def test_a_tile_that_is_never_ready(
     assert nothing_left(runtime_directory)
 
 
+def test_a_time_limit_of_nothing_is_one(
+    user: MeshOptions, stub_tiles: Callable[[str], None], runtime_directory: Path
+) -> None:
+    stub_tiles("slow")
+    publish = f"{user.publish[0].host_port}:80"
+    done = run("up", "--name", "m", "--nic", "user", "--publish", publish, "--wait", "--timeout", "0s")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "3 of 3 tiles were not ready after 0 s" in done.stderr
+    assert nothing_left(runtime_directory)
+
+
+def test_a_path_too_long_for_sockets_is_refused_before_anything_is_made(
+    user: MeshOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / ("x" * 100)
+    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(base))
+    with pytest.raises(MachineError, match="set DLIBOS_RUNTIME_DIR to a shorter directory"):
+        local.up(user, SECONDS, ignore)
+    assert not base.exists()
+
+
 @pytest.mark.parametrize("kind", ["user", "kernel"])
 def test_a_port_that_is_taken_is_said_before_anything_starts(
     kind: str, runtime_directory: Path, request: pytest.FixtureRequest
@@ -249,7 +270,9 @@ def test_exec_with_the_user_mode_nic_runs_here(user: MeshOptions) -> None:
     local.up(user, SECONDS, ignore)
     answer = run("exec", "--name", "m", "sh", "-c", "echo $DLIBOS_ADDRESS")
     assert answer.stdout == f"127.0.0.1:{user.publish[0].host_port}\n"
-    assert run("exec", "--name", "m", "/etc/passwd").returncode == 126
+    refused = run("exec", "--name", "m", "/etc/passwd")
+    assert refused.returncode == 126
+    assert refused.stderr.endswith("Permission denied; name a file that may be executed\n")
     local.down("m")
 
 

@@ -26,6 +26,10 @@ def test_every_command_can_be_run_and_has_a_name_of_its_own() -> None:
             ["up", "--driver", "x"],
             "dlibos up: argument --driver: 'x' is not a count; expected a number such as 2; see `dlibos up --help`",
         ),
+        (
+            ["up", "--tune", "backlog=0"],
+            "dlibos up: argument --tune: 'backlog=0': backlog is a number from 1 to 65536; see `dlibos up --help`",
+        ),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(
@@ -82,6 +86,17 @@ def test_commands_that_need_a_mesh_say_how_to_get_one(
     assert main.run(argv) == 1
     assert capsys.readouterr().err == "dlibos: no mesh 'default' is up; start one with `dlibos up`\n"
     assert list(runtime_directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["up", "ps", "down", "logs"])
+def test_a_file_system_that_refuses_is_one_line(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLIBOS_RUNTIME_DIR", str(tmp_path / ("x" * 300)))
+    assert main.run([command]) == 1
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("dlibos: ")
+    assert "DLIBOS_RUNTIME_DIR" in complaint or complaint.endswith("; see `dlibos doctor`")
 
 
 def test_a_mesh_name_cannot_leave_the_runtime_directory(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_what_cannot_be_is_refused_in_one_line_with_the_fix(options: MeshOptions
         options.check()
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_root_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MeshOptions(root=tmp_path).check()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may enter everything
+    with pytest.raises(UsageError, match="may not be entered by you; chmod"):
+        MeshOptions(root=tmp_path).check()
 
 
 def test_a_full_mesh_fits() -> None:

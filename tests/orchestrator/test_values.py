@@ -4,6 +4,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 
 import pytest
+from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.cli import values
 from dlibos_orchestrator.model.options import Faults, Published
@@ -30,6 +31,17 @@ def test_faults() -> None:
     assert values.faults("loss=0.01,seed=3,reorder=1") == Faults(seed=3, loss=0.01, reorder=1.0)
 
 
+def test_tunables() -> None:
+    assert values.tunables("moderation_us=0,backlog=64") == {"moderation_us": 0, "backlog": 64}
+
+
+def test_every_tunable_of_the_contract_can_be_set_to_its_bounds() -> None:
+    for name, field in values.TUNABLES.items():
+        bounds = field.GetOptions().Extensions[mesh_pb2.bounds]
+        assert values.tunables(f"{name}={bounds.least}") == {name: bounds.least}
+        assert values.tunables(f"{name}={bounds.most}") == {name: bounds.most}
+
+
 def test_mesh_sizes() -> None:
     assert values.mesh_size("8x4") == (8, 4)
 
@@ -51,6 +63,12 @@ def test_mesh_sizes() -> None:
         (values.faults, "loss=nan", "not a probability"),
         (values.faults, "loss", "not a probability"),
         (values.faults, "seed=-1", "not a whole number"),
+        (values.tunables, "backlg=1", "unknown tunable 'backlg'; did you mean 'backlog'?"),
+        (values.tunables, "", "unknown tunable ''; known: backlog, buckets"),
+        (values.tunables, "backlog=0", "'backlog=0': backlog is a number from 1 to 65536"),
+        (values.tunables, "backlog", "'backlog': backlog is a number from 1 to 65536"),
+        (values.tunables, "backlog=64k", "is a number from"),
+        (values.tunables, "buckets=99999999999", "is a number from"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_expected(parse: Callable[[str], object], text: str, words: str) -> None:

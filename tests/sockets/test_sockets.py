@@ -4,40 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dlibos_node.sockets.api import Connection
 from dlibos_node.sockets.buffers import LARGE, MEDIUM, SMALL, AppMemory
+from tests.support.applications import Recorder
 from tests.support.world import World
-
-
-class Recorder:
-    """An application that does only what the test tells it, and notes every call."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.data = bytearray()
-        self.connection: Connection | None = None
-
-    def accept(self, connection: Connection) -> Recorder:
-        self.connection = connection
-        return self
-
-    @property
-    def link(self) -> Connection:
-        assert self.connection is not None
-        return self.connection
-
-    def received(self, data: memoryview) -> None:
-        self.data += data
-        self.calls.append("received")
-
-    def sent(self) -> None:
-        self.calls.append("sent")
-
-    def eof(self) -> None:
-        self.calls.append("eof")
-
-    def closed(self, reset: bool) -> None:
-        self.calls.append("reset" if reset else "closed")
 
 
 @pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, MEDIUM, MEDIUM + 1, LARGE, LARGE + 1, 300_000])

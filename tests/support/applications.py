@@ -46,3 +46,34 @@ class EchoServer:
         handler = Echo(connection)
         self.handlers.append(handler)
         return handler
+
+
+class Recorder:
+    """An application that does only what the test tells it, and notes every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.data = bytearray()
+        self.connection: Connection | None = None
+
+    def accept(self, connection: Connection) -> Recorder:
+        self.connection = connection
+        return self
+
+    @property
+    def link(self) -> Connection:
+        assert self.connection is not None
+        return self.connection
+
+    def received(self, data: memoryview) -> None:
+        self.data += data
+        self.calls.append("received")
+
+    def sent(self) -> None:
+        self.calls.append("sent")
+
+    def eof(self) -> None:
+        self.calls.append("eof")
+
+    def closed(self, reset: bool) -> None:
+        self.calls.append("reset" if reset else "closed")

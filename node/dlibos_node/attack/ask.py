@@ -17,7 +17,7 @@ from dlibos_node import greeting
 from dlibos_node.attack.answer import OK, Answer, Order, Step
 from dlibos_node.attack.memory import TECHNIQUES, search, strike
 from dlibos_node.attack.tile import CompromisedTile
-from dlibos_node.errors import IdentityError, PartitionError, RefusedError
+from dlibos_node.errors import IdentityError, RefusedError
 from dlibos_node.identity import KEEPER, NONCE, Context, Credentials
 from dlibos_node.memory.descriptor import INDEX_MASK
 from dlibos_node.memory.partition import Partition
@@ -120,21 +120,25 @@ def loot(spoils: Spoils, domain: int, order: Order) -> Answer:
     entitled = [number for number in numbers if domain and number & INDEX_MASK == domain]
     if numbers and entitled == numbers:
         result = "own_domain_only"
-    step, partitions = Step("ask", result), _attach(numbers, descriptors)
-    foreign = [partition for partition in partitions if partition.number not in entitled]
+    step = Step("ask", result)
+    handed = zip(numbers, descriptors, strict=True) if numbers else ()
+    foreign = [_attach(number, descriptor) for number, descriptor in handed if number not in entitled]
     found, total = search(foreign, order.canary)
     changed = [strike(partition, TECHNIQUES["pwrite"])[1] for partition in foreign]
-    for partition in partitions:
+    for partition in foreign:
         partition.close()
+    for descriptor in descriptors:
+        os.close(descriptor)
     detail = f"{len(numbers)} partitions, {total} bytes read, {sum(changed)} written" if numbers else ""
     return Answer((step,), bool(foreign), detail, tuple(found))
 
 
-def _attach(numbers: list[int], descriptors: list[int]) -> list[Partition]:
+def _attach(number: int, descriptor: int) -> Partition:
+    """Map what was handed over, writable if that is possible."""
     try:
-        return [Partition.attach(n, fd, protected=False) for n, fd in zip(numbers, descriptors, strict=True)]
-    except (PartitionError, OSError):
-        return [Partition.attach(n, fd) for n, fd in zip(numbers, descriptors, strict=True)]
+        return Partition.attach(number, os.dup(descriptor), protected=False)
+    except OSError:
+        return Partition.attach(number, os.dup(descriptor))
 
 
 def queue(tile: CompromisedTile, order: Order) -> Answer:

@@ -117,14 +117,26 @@ async def record(tile: CompromisedTile, order: Order) -> Answer:
     del order
     victim = tile.victim(TARGETS["app"])
     caller = Caller(tile.mesh, tile.tile.tile, tile.credentials)
+    before = tile.losses[victim.tile]
     answer = await caller.join(victim)
-    await tile.until(lambda: tile.link(victim.tile).up)
+    await _linked_again(tile, victim.tile, before)
     return answer._replace(read=tuple(frame.hex() for frame in caller.said))
+
+
+async def _linked_again(tile: CompromisedTile, victim: int, before: int) -> None:
+    """Wait for the tile's own link to come again, which a second one as the same tile has replaced."""
+    await tile.until(lambda: tile.losses[victim] > before)
+    await tile.until(lambda: tile.link(victim).up)
 
 
 async def replay(tile: CompromisedTile, order: Order) -> Answer:
     """Say once more what was said when a handshake went well."""
-    return await repeat(tile.victim(TARGETS["app"]).address, order)
+    victim = tile.victim(TARGETS["app"])
+    before = tile.losses[victim.tile]
+    answer = await repeat(victim.address, order)
+    if answer.reached:
+        await _linked_again(tile, victim.tile, before)
+    return answer
 
 
 async def repeat(address: str, order: Order) -> Answer:

@@ -111,6 +111,11 @@ class RxMemory:
         return self.small.reclaim(tile) + self.large.reclaim(tile)
 
     @property
+    def large_in_use(self) -> int:
+        """Large buffers taken or leased; the one that is kept ready for the next read is not counted."""
+        return self.large.in_use - (self._next_large >= 0)
+
+    @property
     def in_use(self) -> int:
-        """Buffers taken or leased; the one large buffer that is kept ready for the next read is not counted."""
-        return self.small.in_use + self.large.in_use - (self._next_large >= 0)
+        """Buffers taken or leased."""
+        return self.small.in_use + self.large_in_use

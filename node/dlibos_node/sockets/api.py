@@ -43,14 +43,15 @@ class Connection(Protocol):
     def send(self, data: bytes | bytearray | memoryview) -> bool:
         """Copy `data` into this tile's APP partition and send it.
 
-        False, and nothing is sent, when the partition has no room: stop, and go on in the next `Handler.sent` of any
-        connection of this tile (`Handler.sent` is also called on a connection that was refused, once room is back).
+        False, and nothing is sent, when the partition has no room or this connection has its share of it: stop, and go
+        on in its next `Handler.sent`. That comes when the peer acknowledges; while nothing is under way, when there is
+        room and the connections that were refused before have had their turn.
         """
 
     def allocate(self, size: int) -> memoryview | None:
         """Reserve one APP buffer of at most `size` bytes (at most 64 KiB; the view's length says how much was given).
 
-        For sending without a copy: fill the front, then `commit`. None when the partition has no room, as in `send`.
+        For sending without a copy: fill the front, then `commit`. None where `send` would say False.
         One reservation at a time per connection; a second call before `commit` returns the same buffer.
         """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from dlibos_node.memory.descriptor import LOW32
@@ -56,7 +56,7 @@ class Sockets:
         self._protected = protected
         self._sockets: dict[int, Socket] = {}
         self._consumed: dict[int, list[int]] = {number: [] for number in stacks}
-        self._refused: list[Socket] = []
+        self._refused: deque[Socket] = deque()
         self._accept: Accept | None = None
         self._port = 0
 
@@ -171,12 +171,13 @@ class Sockets:
                 self._stacks[number].post_all(tags.COMMANDS, tags.RECV_DONE, consumed, 2)
 
     def offer_room(self) -> None:
-        """Call `sent` where a send was refused, once there is room again."""
-        if self._refused and self.memory.free:
-            refused, self._refused[:] = list(self._refused), []
-            for socket in refused:
-                if socket.alive:
-                    self._call(socket, socket.handler.sent)
+        """Call `sent` where a send was refused: in turn, and only where what was wanted is free now."""
+        refused = self._refused
+        for _ in range(len(refused)):
+            if refused[0].wanted > self.memory.free:
+                return
+            socket = refused.popleft()
+            self._call(socket, socket.offered_)
 
     def _end(self, key: int, socket: Socket, *, reset: bool) -> None:
         del self._sockets[key]

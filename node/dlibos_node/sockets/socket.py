@@ -18,6 +18,7 @@ class Socket:
         "_consumed",
         "_flying",
         "_held",
+        "_holding",
         "_memory",
         "_paused",
         "_peer_has_closed",
@@ -25,11 +26,13 @@ class Socket:
         "_reserved",
         "_send_header",
         "_stack",
+        "_waits",
         "alive",
         "handle",
         "handler",
         "peer",
         "unacknowledged",
+        "wanted",
     )
 
     handler: Handler
@@ -41,17 +44,20 @@ class Socket:
         stack: Peer,
         memory: AppMemory,
         consumed: list[int],
-        refused: list[Socket],
+        refused: deque[Socket],
     ) -> None:
         self.handle = handle
         self.peer = peer
         self.unacknowledged = 0
-        self._refused = refused  # who found no room: the layer calls `sent` when there is some
+        self.wanted = 0  # bytes that a refused one waits for
+        self._refused = refused  # who found no room: the layer calls `sent`, one after the other, when there is some
+        self._waits = False  # it stands among them
         self._stack = stack
         self._consumed = consumed  # pairs for RECV_DONE, gathered over a frame
         self._memory = memory
         self._send_header = stack.header(tags.SEND, tags.COMMANDS, 3)
         self._flying: deque[tuple[Buffers, int, int]] = deque()  # pool, slot, bytes not yet acknowledged
+        self._holding = 0  # bytes of the buffers it has
         self._reserved: tuple[Buffers, int] | None = None
         self._held: deque[memoryview] = deque()
         self._paused = False
@@ -67,9 +73,9 @@ class Socket:
             return True  # as a write to a connection whose end has not been noticed yet: `closed` follows
         if size > LARGE:
             return self._send_long(memoryview(data))
-        taken = self._memory.take(size) if size else None
+        taken = self._memory.take(size) if size and self._memory.allows(size, self._holding) else None
         if taken is None:
-            return size == 0 or self._refuse()
+            return size == 0 or self._refuse(size)
         pool, slot = taken
         if size > pool.size:
             pool.put(slot)
@@ -82,9 +88,9 @@ class Socket:
     def allocate(self, size: int) -> memoryview | None:
         """See api.Connection."""
         if self._reserved is None:
-            self._reserved = self._memory.take(size)
+            self._reserved = self._memory.take_share(size, self._holding)
         if self._reserved is None:
-            self._refuse()
+            self._refuse(1)
             return None
         pool, slot = self._reserved
         offset = pool.offset(slot)
@@ -151,6 +157,13 @@ class Socket:
             count -= size
             flying.popleft()
             pool.put(slot)
+            self._holding -= pool.size
+
+    def offered_(self) -> None:
+        """There is room for what it wanted."""
+        self._waits = False
+        if self.alive:
+            self.handler.sent()
 
     def end_(self) -> None:
         """The connection is gone: give all buffers back."""
@@ -161,7 +174,7 @@ class Socket:
         for data in self._held:
             self._consumed += (self.handle, len(data))
         self._held.clear()
-        self.unacknowledged = 0
+        self.unacknowledged = self._holding = self.wanted = 0
         self.commit(0)
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -180,13 +193,21 @@ class Socket:
         self._stack.waiting[tags.COMMANDS] += (self._send_header, self.handle, place, lease)
         self._flying.append((pool, slot, size))
         self.unacknowledged += size
+        self._holding += pool.size
 
-    def _refuse(self) -> bool:
-        self._refused.append(self)
+    def _refuse(self, size: int) -> bool:
+        # One that holds buffers is called when its own peer acknowledges: it needs no place in the queue.
+        if self._holding == 0:
+            self.wanted = min(size, LARGE)
+            if not self._waits:
+                self._waits = True
+                self._refused.append(self)
         return False
 
     def _send_long(self, data: memoryview) -> bool:
         """Send what needs several buffers, all of it or nothing."""
+        if not self._memory.allows(len(data), self._holding):
+            return self._refuse(len(data))
         taken: list[tuple[Buffers, int]] = []
         room = 0
         while room < len(data):
@@ -194,7 +215,7 @@ class Socket:
             if buffer is None:
                 for pool, slot in taken:
                     pool.put(slot)
-                return self._refuse()
+                return self._refuse(len(data))
             taken.append(buffer)
             room += buffer[0].size
         at = 0

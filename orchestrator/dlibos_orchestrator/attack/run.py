@@ -19,7 +19,6 @@ from dlibos_orchestrator.runtime import namespace
 
 ROUNDS: Final = 2  # requests of every client after each attack
 SERVED_SECONDS: Final = 5.0  # within which they must be served
-COUNTED_SECONDS: Final = 1.0  # until an expected refusal must have been counted
 
 Notice = Callable[[str], None]
 
@@ -77,13 +76,11 @@ class Stages:
 
 def observe(stage: Stage, attack: Attack, mode: str) -> Observation:
     """Perform one attack and return all that was seen of it."""
-    refused, clients = stage.refused(attack.by), stage.crowd.counts()
+    clients = stage.crowd.counts()
     answer, heard = SCENES[attack.scene](stage, attack)
     served = stage.crowd.counts(ROUNDS, SERVED_SECONDS)
     expected = attack.expects if mode == PROTECTED and not _is_told(answer.steps, attack) else ()
-    patience = COUNTED_SECONDS if expected else 0.0
-    counted = stage.refused_since(attack.by, refused, expected, patience)
-    damage = stage.damage()
+    counted, damage = stage.aftermath(attack.by, expected)
     return Observation(answer, counted, _since(clients, served), stage.secrets.among((answer.read, heard)), damage)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Final
 
 from dlibos_orchestrator.attack.catalogue import Attack
-from dlibos_orchestrator.attack.stage import APPLICATION, Stage
+from dlibos_orchestrator.attack.stage import APPLICATION, DRIVER, Stage
 from dlibos_orchestrator.attack.verdict import Answer
 
 LISTENED: Final = 0.1  # seconds for what an attack brings to the attacker's client
 CHANGED: Final = 16 * 1024  # bytes that `app-change-after-send` sends (node/dlibos_node/attack/app.py)
-HOARDERS: Final = 4  # connections that are never read
-SEGMENTS: Final = 400  # on each: a buffer each, whatever they hold
+HOARDERS: Final = 160  # connections that are never read
+SEGMENTS: Final = 10  # on each, as many as a client sends before the first is acknowledged: a buffer each
 HOARDED: Final = 200  # buffers that a hoarder must have come to hold, or it did not hoard
 POOL: Final = "rx_small_"
 
@@ -51,8 +51,8 @@ def hoarding_received(stage: Stage, attack: Attack) -> tuple[Answer, bytes]:
     stage.crowd.ask("dial", count=HOARDERS)
     stage.crowd.ask("drip", segments=SEGMENTS)
     stage.crowd.counts(3, 3.0)
-    pools = stage.buffers(0)
-    mine, other = pools[f"{POOL}2"], pools[f"{POOL}1"]
+    pools = stage.counts().buffers
+    mine, other = pools[DRIVER, f"{POOL}2"], pools[DRIVER, f"{POOL}1"]
     stage.order(attack.by, "relent")
     stage.crowd.ask("close")
     kept = f"its own domain has lost {mine} receive buffers, the other {other}"
@@ -63,7 +63,7 @@ def hoarding_own(stage: Stage, attack: Attack) -> tuple[Answer, bytes]:
     """Let the attacker take all of its memory."""
     answer = stage.order(attack.by, attack.name)
     stage.crowd.counts(3, 3.0)
-    other = stage.buffers(APPLICATION)["app"]
+    other = stage.counts().buffers[APPLICATION, "app"]
     stage.order(attack.by, "relent")
     return _contained(answer, "0 bytes left" in answer.detail and other < HOARDED, answer.detail), b""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from dlibos_orchestrator.attack import counters
+from dlibos_orchestrator.attack.counters import UNKNOWN, Counts
 from dlibos_orchestrator.attack.crowd import Crowd
 from dlibos_orchestrator.attack.orders import Attacker
 from dlibos_orchestrator.attack.page import ATTACKER_PORT, CANARY, HONEST_PORT, Secrets
@@ -27,9 +27,10 @@ from dlibos_orchestrator.runtime.observe import TileRow, observe
 START_SECONDS: Final = 60.0
 COMPROMISED: Final = {"driver": 1, "stack": 3, "app": 5}
 HONEST: Final = (0, 2, 4)
+DRIVER: Final = 0
 APPLICATION: Final = 4
-NOBODY: Final = -1  # the tile of the outsider
 IDLE_SECONDS: Final = 3.0  # until all buffers must be back: acknowledgements may be delayed by 40 ms
+SETTLED: Final = 0.1  # seconds between two looks: longer than an acknowledgement is delayed
 POLL: Final = 0.01
 WARM_UP: Final = 2  # rounds
 
@@ -65,6 +66,7 @@ class Stage:
         self.crowd = Crowd(directory.path, secrets)
         self.crowd.ask("go")
         self.crowd.counts(WARM_UP, START_SECONDS)
+        self._before = self._settled()
 
     def close(self) -> None:
         """End the clients; the mesh is its owner's to take down."""
@@ -87,52 +89,52 @@ class Stage:
 
     # --- what is seen from outside ------------------------------------------------------------------------------
 
-    def refused(self, who: str) -> Counter[Evidence]:
-        """Return what the honest tiles have refused to an attacker so far."""
-        total: Counter[Evidence] = Counter()
-        for counts in self._counts(COMPROMISED.get(who, NOBODY)):
-            total += counts.refused
-        return total
+    def counts(self) -> Counts:
+        """Return what the honest tiles count now."""
+        rows = [self._rows[tile] for tile in HONEST]
+        return counters.together(counters.read(row.tile, row.role, row.metrics_port) for row in rows)
 
-    def refused_since(
-        self, who: str, before: Counter[Evidence], expected: Collection[str], patience: float
-    ) -> tuple[Evidence, ...]:
-        """Return what was refused since `before`, once something expected is among it or `patience` is over."""
-        deadline = time.monotonic() + patience
+    def aftermath(self, who: str, expected: Collection[str]) -> tuple[tuple[Evidence, ...], tuple[str, ...]]:
+        """Let the clients rest; return what was refused since the last time, and what is not as it was then.
+
+        Waits, within bounds, for buffers to come back and for something expected to be counted.
+        """
+        if ended := self._ended():
+            return (), tuple(f"{row.role} tile {row.tile} ended" for row in ended)
+        self.crowd.ask("rest")
+        attacker, deadline = COMPROMISED.get(who, UNKNOWN), time.monotonic() + IDLE_SECONDS
         while True:
-            fresh = tuple(self.refused(who) - before)
-            if time.monotonic() > deadline or any(evidence.token in expected for evidence in fresh):
-                return fresh
+            now = self.counts()
+            fresh = now.since(self._before, attacker)
+            seen = not expected or any(evidence.token in expected for evidence in fresh)
+            if (seen and now.buffers == self._before.buffers) or time.monotonic() > deadline:
+                break
             time.sleep(POLL)
+        odd = _odd(self._before, now)
+        self._before = now
+        self.crowd.ask("go")
+        return fresh, odd
 
-    def buffers(self, tile: int) -> dict[str, int]:
-        """Return a tile's buffers in use, by pool."""
-        row = self._rows[tile]
-        return counters.read(tile, row.role, row.metrics_port, NOBODY).buffers
-
-    def _counts(self, attacker: int) -> list[counters.Counts]:
-        return [counters.read(t, self._rows[t].role, self._rows[t].metrics_port, attacker) for t in HONEST]
-
-    def damage(self) -> tuple[str, ...]:
-        """Let the clients rest; return what is not as it was: tiles that ended, buffers that do not come back."""
-        found = [f"{row.role} tile {row.tile} ended" for row in self._ended()]
-        if not any(row.tile in HONEST for row in self._ended()):
-            self.crowd.ask("rest")
-            found += self._kept()
-            self.crowd.ask("go")
-        return tuple(found)
+    def _settled(self) -> Counts:
+        """Return the counts once the clients rest and two looks, some time apart, see the same buffers."""
+        self.crowd.ask("rest")
+        before, now = None, self.counts()
+        while before is None or now.buffers != before.buffers:
+            time.sleep(SETTLED)
+            before, now = now, self.counts()
+        self.crowd.ask("go")
+        return now
 
     def _ended(self) -> list[TileRow]:
         running = {process.pid for process in processes.scan(self._directory.path)}
         return [row for row in self._rows.values() if row.pid not in running]
 
-    def _kept(self) -> list[str]:
-        deadline = time.monotonic() + IDLE_SECONDS
-        while held := [f"{n} of {pool} at tile {t}" for t in HONEST for pool, n in self.buffers(t).items() if n]:
-            if time.monotonic() > deadline:
-                return [f"buffers do not come back: {', '.join(held)}"]
-            time.sleep(POLL)
-        return []
+
+def _odd(before: Counts, now: Counts) -> tuple[str, ...]:
+    """Return in words which buffers in use are more or fewer than before."""
+    pools = [key for key, count in now.buffers.items() if count != before.buffers.get(key)]
+    odd = [f"{now.buffers[tile, pool]} of {pool} at tile {tile}" for tile, pool in pools]
+    return (f"buffers in use are not what they were: {', '.join(odd)}",) if odd else ()
 
 
 @contextmanager

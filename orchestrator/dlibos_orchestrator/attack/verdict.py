@@ -1,8 +1,8 @@
 """What one attack came to. Pure: from what was seen, never from what was expected, to a row of the table.
 
 An attack counts as blocked when it did not reach its aim, no honest client noticed it, nothing secret was read, the
-mesh is as it was, and somebody's refusal, in words the catalogue expects, is on record. Refused for another reason it may
-have been done wrongly, and does not count.
+mesh is as it was, and somebody's refusal, in words the catalogue expects, is on record. Refused for another reason it
+may have been done wrongly, and does not count.
 """
 
 from __future__ import annotations

@@ -44,6 +44,12 @@ def _why(text: str) -> str:
     return found[0] if found else (text.strip().splitlines() or ["wrk said nothing"])[-1]
 
 
+def parse_requests(text: str) -> int:
+    """Return how many requests were answered in all, from wrk's output."""
+    found = re.search(r"(\d+) requests in ", text)
+    return int(found[1]) if found else 0
+
+
 def version() -> str:
     """Return "wrk debian/4.1.0-3+b2"."""
     return " ".join(programs.first_line([programs.path_of("wrk"), "-v"]).split()[:2])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dlibos_orchestrator.bench.page import PAGE_BYTES
-from dlibos_orchestrator.bench.summary import ALL_TILES, Comparison, ServerSummary, Spread, TileCost
+from dlibos_orchestrator.bench.summary import ALL_TILES, RATIO, Comparison, ServerSummary, Spread, TileCost
 from dlibos_orchestrator.bench.web import Setting, WebPlan, WebResult
 from dlibos_orchestrator.output import print_table
 
@@ -23,7 +23,7 @@ def print_report(result: WebResult) -> None:
     print_table(COST, [row for one in result.comparisons for row in _costs(one)])
     if result.plan.objectives:
         print()
-        print_table(("CONNECTIONS", "RATIO WANTED", "RATIO", "OBJECTIVE"), _objectives(result))
+        print_table(("CONNECTIONS", "WANTED", "REACHED", "OBJECTIVE"), _objectives(result))
 
 
 def heading(setting: Setting, plan: WebPlan) -> str:
@@ -54,7 +54,7 @@ def as_json(result: WebResult) -> dict[str, Any]:
         "errors": result.errors,
         "results": [_comparison(one) for one in result.comparisons],
         "objectives": [
-            {"connections": one.connections, "floor": one.floor, "met": one not in result.missed}
+            {**one._asdict(), "reached": one.reached(result.comparisons), "met": one.met(result.comparisons)}
             for one in plan.objectives
         ],
         "legs": [
@@ -133,14 +133,18 @@ def _cost(cost: TileCost) -> tuple[str, ...]:
     )
 
 
+def figure(name: str, value: float) -> str:
+    """Return a ratio or a latency with its name."""
+    return f"{name} {value:.2f}" if name == RATIO else f"{name} {latency(value)}"
+
+
 def _objectives(result: WebResult) -> Sequence[tuple[str, ...]]:
-    reached = {one.connections: one.ratio.median for one in result.comparisons}
     return [
         (
             str(one.connections),
-            f"{one.floor:.2f}",
-            f"{reached[one.connections]:.2f}",
-            "missed" if one in result.missed else "met",
+            figure(one.figure, one.bar),
+            figure(one.figure, one.reached(result.comparisons)),
+            "met" if one.met(result.comparisons) else "missed",
         )
         for one in result.plan.objectives
     ]

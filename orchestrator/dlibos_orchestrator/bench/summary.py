@@ -10,6 +10,8 @@ from dlibos_orchestrator.bench.leg import MESH, NGINX, Leg, TileUse
 
 MICROSECONDS: Final = 1e6
 ALL_TILES: Final = -1  # stands for the sum of all tiles
+RATIO: Final = "ratio"
+LATENCIES: Final = ("p50", "p99")
 
 
 class Spread(NamedTuple):
@@ -53,14 +55,21 @@ class Comparison(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """The least median ratio wanted under a count of connections."""
+    """A bar under a count of connections: the least median RATIO, or the longest p50 or p99 of the mesh in seconds."""
 
     connections: int
-    floor: float
+    bar: float
+    figure: str = RATIO
+
+    def reached(self, comparisons: Sequence[Comparison]) -> float:
+        """Return the figure as it was measured; the connections must have been."""
+        one = next(one for one in comparisons if one.connections == self.connections)
+        return one.ratio.median if self.figure == RATIO else getattr(one.mesh, self.figure)
 
     def met(self, comparisons: Sequence[Comparison]) -> bool:
-        """Tell whether the comparison with these connections reached the floor."""
-        return any(one.connections == self.connections and one.ratio.median >= self.floor for one in comparisons)
+        """Tell whether the figure is on the right side of the bar."""
+        reached = self.reached(comparisons)
+        return reached >= self.bar if self.figure == RATIO else reached <= self.bar
 
 
 def spread(values: Sequence[float]) -> Spread:

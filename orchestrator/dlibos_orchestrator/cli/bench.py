@@ -6,9 +6,8 @@ import argparse
 from argparse import ArgumentTypeError
 from typing import Final
 
-from dlibos_orchestrator.bench import nginx, report, web
-from dlibos_orchestrator.bench.summary import Objective
-from dlibos_orchestrator.cli import values
+from dlibos_orchestrator.bench import report, web
+from dlibos_orchestrator.cli import objective, values
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.errors import UsageError
 from dlibos_orchestrator.output import notice, print_json
@@ -42,7 +41,7 @@ def add(subparsers: Subparsers) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("web",), help="the benchmark")
+    parser.add_argument("what", choices=("web",), metavar="web", help="the benchmark")
     for role in ("driver", "stack", "app"):
         parser.add_argument(f"--{role}", type=values.count, default=1, metavar="N", help=f"{role} tiles (1)")
     parser.add_argument("--mesh", type=values.mesh_size, default=(6, 6), metavar="WxH", help="size of the mesh (6x6)")
@@ -53,7 +52,11 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--duration", type=seconds, metavar="3s", help="of each load, in whole seconds (3s)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1s: does it work at all?")
     parser.add_argument(
-        "--objective", type=objectives, default=(), metavar="64=0.20,256=0.35", help="least ratios, by connections"
+        "--objective",
+        type=objective.objectives,
+        default=(),
+        metavar="64=0.20,1:p50=1ms",
+        help="least ratio, longest p50 or p99 of the mesh, by connections",
     )
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print")
     parser.set_defaults(run=run)
@@ -72,12 +75,11 @@ def run(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> web.WebPlan:
     """Return what the flags ask for; UsageError for an objective that would not be measured."""
     counts = tuple(sorted({web.LATENCY_CONNECTIONS, *args.connections}))
-    for objective in args.objective:
-        if objective.connections not in counts:
-            more = ",".join(map(str, sorted({*args.connections, objective.connections})))
+    for wanted in args.objective:
+        if wanted.connections not in counts:
+            more = ",".join(map(str, sorted({*args.connections, wanted.connections})))
             raise UsageError(
-                f"--objective {objective.connections}={objective.floor:g}: {objective.connections} connections are "
-                f"not measured; use --connections {more}"
+                f"--objective: {wanted.connections} connections are not measured; use --connections {more}"
             )
     return web.WebPlan(
         mesh=args.mesh,
@@ -94,7 +96,9 @@ def plan(args: argparse.Namespace) -> web.WebPlan:
 def verdict(result: web.WebResult) -> int:
     """Return the exit code, with a line for what was not as it should be."""
     for missed in result.missed:
-        notice(f"objective missed: ratio {missed.floor:g} at {missed.connections} connections")
+        wanted = report.figure(missed.figure, missed.bar)
+        was = report.figure(missed.figure, missed.reached(result.comparisons))
+        notice(f"objective missed: {wanted} at {missed.connections} connections, was {was}")
     if result.errors:
         notice(f"{result.errors} requests failed or got no 2xx answer: the figures do not hold; see column ERRORS")
         return 1
@@ -103,7 +107,7 @@ def verdict(result: web.WebResult) -> int:
 
 def connections(text: str) -> tuple[int, ...]:
     """Return the counts of "64,256"."""
-    return tuple(_connections(item) for item in text.split(","))
+    return tuple(objective.connections(item) for item in text.split(","))
 
 
 def rounds(text: str) -> int:
@@ -120,25 +124,3 @@ def seconds(text: str) -> int:
     if value < 1 or value != int(value):
         raise ArgumentTypeError(f"{text!r}: wrk takes whole seconds, such as 3s")
     return int(value)
-
-
-def objectives(text: str) -> tuple[Objective, ...]:
-    """Return the objectives of "64=0.20,256=0.35"."""
-    return tuple(_objective(item) for item in text.split(","))
-
-
-def _objective(text: str) -> Objective:
-    count, _, floor = text.partition("=")
-    try:
-        value = float(floor)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is not CONNECTIONS=RATIO, such as 64=0.20")
-    return Objective(_connections(count), value)
-
-
-def _connections(text: str) -> int:
-    if not (text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= nginx.MAX_CONNECTIONS):
-        raise ArgumentTypeError(f"{text!r} is not a count of connections from 1 to {nginx.MAX_CONNECTIONS}")
-    return int(text)

@@ -30,6 +30,7 @@ DISTRIBUTIONS: Final = (
     ("httptools", "httptools"),
 )
 PROGRAMS: Final = (("curl", "curl"), ("wrk", "wrk"), ("nginx", "nginx-light"))  # and the Debian package
+FIX_DIRECTORY: Final = 'export DLIBOS_RUNTIME_DIR="$(mktemp -d)"'
 TILE_BYTES: Final = 80 << 20  # resident, at most, of an idle tile
 FILES: Final = 4096  # a thousand connections cost the user-mode NIC two descriptors each, and then some
 
@@ -105,7 +106,7 @@ def runtime_directory() -> Check:
         base = make_base()
         mesh_directory("a" * 32).check_length()
     except OrchestratorError as error:
-        return Check("runtime directory", FAIL, str(error), 'export DLIBOS_RUNTIME_DIR="$(mktemp -d)"')
+        return Check("runtime directory", FAIL, str(error), FIX_DIRECTORY)
     return Check("runtime directory", OK, str(base))
 
 
@@ -148,7 +149,10 @@ def file_limit() -> Check:
 def left_over_meshes() -> Check:
     """Look for directories without processes and processes without directory."""
     base, running = base_directory(), {Path(process.directory) for process in processes.scan()}
-    present = {path for path in base.iterdir() if path.is_dir()} if base.is_dir() else set()
+    try:
+        present = {path for path in base.iterdir() if path.is_dir()} if base.is_dir() else set()
+    except OSError as error:
+        return Check("left-over meshes", WARN, f"cannot look into {base}: {error.strerror}", FIX_DIRECTORY)
     if left := sorted((present - running) | {path for path in running if not path.is_dir()}):
         fix = " && ".join(f"DLIBOS_RUNTIME_DIR={path.parent} dlibos down --name {path.name}" for path in left)
         return Check("left-over meshes", WARN, ", ".join(path.name for path in left), fix)

@@ -59,5 +59,5 @@ def _become(program: list[str]) -> int:
     try:
         os.execvp(name, program)  # noqa: S606 - to run the user's own program is what the command is for
     except OSError as error:
-        notice(f"exec: {name!r} cannot be run: {error.strerror}")
+        notice(f"exec: {name!r} cannot be run: {error.strerror}; name a file that may be executed")
         return NOT_EXECUTABLE

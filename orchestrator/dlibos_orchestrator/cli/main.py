@@ -81,6 +81,9 @@ def _guarded(args: argparse.Namespace) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `dlibos ps | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # what no command foresaw: a full disk, a directory that may not be entered
+        print(f"dlibos: {args.command}: {error}; see `dlibos doctor`", file=sys.stderr)
+        return 1
     return code
 
 

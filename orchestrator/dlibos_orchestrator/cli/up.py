@@ -68,6 +68,9 @@ def add_mesh_flags(parser: Parser) -> None:
         help="a protection domain: its application (kind=web, root=DIR), port and app tiles; repeatable, in place of "
         "--app, --app-kind and --root",
     )
+    parser.add_argument(
+        "--tune", type=values.tunables, metavar="KEY=VALUE,...", help=f"set any of {', '.join(values.TUNABLES)}"
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the mesh (default)")
     parser.add_argument("--mesh", type=values.mesh_size, metavar="WxH", help="size of the mesh (6x6)")
 
@@ -77,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     if args.config is not None:
         merge_config(args, read_config(args.config, args.parser))
     options = mesh_options(args)
-    timeout = (args.timeout or DEFAULT_TIMEOUT) if args.wait else None
+    patience = DEFAULT_TIMEOUT if args.timeout is None else args.timeout
+    timeout = patience if args.wait else None
     if not local.up(options, timeout, notice):
         notice(f"mesh {options.name!r} is up already")
     report(mesh_directory(options.name), args.output)
@@ -93,7 +97,9 @@ def merge_config(args: argparse.Namespace, values_of_file: Mapping[str, object])
 
 def mesh_options(args: argparse.Namespace) -> MeshOptions:
     """Return the mesh that the flags describe."""
-    plain = ("name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault", "protection")
+    plain = (
+        "name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault", "protection", "tune",
+    )  # fmt: skip
     options = replace(MeshOptions(), **{key: value for key in plain if (value := getattr(args, key)) is not None})
     if args.mesh is not None:
         options = replace(options, width=args.mesh[0], height=args.mesh[1])

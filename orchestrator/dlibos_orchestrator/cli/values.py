@@ -8,11 +8,15 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Final
 
+from dlibos.control.v1 import mesh_pb2
+
+from dlibos_orchestrator.cli.parser import did_you_mean
 from dlibos_orchestrator.model.options import NAME, Domain, Faults, Published
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 DOMAIN_KEYS: Final = ("name", "port", "app", "kind", "root")
+TUNABLES: Final = mesh_pb2.Tunables.DESCRIPTOR.fields_by_name
 PROBABILITIES: Final = ("loss", "duplicate", "corrupt", "reorder")
 
 
@@ -80,9 +84,24 @@ def domain(text: str) -> Domain:
     return Domain(given["name"], given.get("kind", "web"), int(given.get("port", "80")), app, root)
 
 
+def tunables(text: str) -> dict[str, int]:
+    """Return the tunables of "backlog=64,moderation_us=0", each within the bounds that the contract gives it."""
+    return dict(_tunable(item) for item in text.split(","))
+
+
 def path(text: str) -> Path:
     """Return an absolute path."""
     return Path(text).expanduser().absolute()
+
+
+def _tunable(item: str) -> tuple[str, int]:
+    key, _, value = item.partition("=")
+    if key not in TUNABLES:
+        raise ArgumentTypeError(f"unknown tunable {key!r}{did_you_mean(key, TUNABLES)}")
+    bounds = TUNABLES[key].GetOptions().Extensions[mesh_pb2.bounds]
+    if not (value.isdecimal() and len(value) <= 10 and bounds.least <= int(value) <= bounds.most):
+        raise ArgumentTypeError(f"{item!r}: {key} is a number from {bounds.least} to {bounds.most}")
+    return key, int(value)
 
 
 def _is_port(text: str) -> bool:

@@ -29,6 +29,7 @@ def desired_mesh(
 ) -> mesh_pb2.Mesh:
     """Return the desired state of a mesh whose sockets live in `directory`; `kind` is what `--nic` came to."""
     mesh = mesh_pb2.Mesh(id=mesh_id, width=options.width, height=options.height, nic=_nic(options, kind, directory))
+    mesh.tunables.CopyFrom(mesh_pb2.Tunables(**options.tune))
     mesh.protection = PROTECTION[options.protection]
     for domain in options.domains:
         mesh.domains.add(name=domain.name, ports=[domain.port])

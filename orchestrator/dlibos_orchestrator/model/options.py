@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +69,7 @@ class MeshOptions:
     fault: Faults | None = None
     protection: str = "protected"
     domain: tuple[Domain, ...] = ()
+    tune: Mapping[str, int] = field(default_factory=dict)  # by field of mesh_pb2.Tunables
     compromised: frozenset[int] = frozenset()
     """Tiles in the attacker's hands, for `dlibos attack`; drivers and stacks among them take no part in the traffic."""
 
@@ -92,6 +95,8 @@ class MeshOptions:
         for flag, folder in (*roots, ("--pcap", self.pcap)):
             if folder is not None and not folder.is_dir():
                 raise UsageError(f"{flag} {folder} is not a directory; make it, name another, or leave {flag} out")
+        if self.root is not None and not os.access(self.root, os.X_OK):
+            raise UsageError(f"--root {self.root} may not be entered by you; chmod u+x it, or name another")
 
     def _check_domains(self) -> None:
         if self.protection == "fused" and len(self.domains) > 1:

@@ -36,8 +36,7 @@ class MeshDirectory:
         self.mesh_file: Final = path / "mesh.json"
 
     def create(self) -> None:
-        """Make the directory and its rooms, for the owner alone."""
-        self.check_length()
+        """Make the directory and its rooms, for the owner alone. `check_length` comes before the first of it exists."""
         self.path.mkdir(mode=0o700)
         for room in ("status", "log", "noc", "mem"):
             (self.path / room).mkdir(mode=0o700)

@@ -31,24 +31,27 @@ USER_NIC_PUBLISH: Final = Published("127.0.0.1", 8080, 80)  # nothing else of th
 POLL: Final = 0.02  # seconds
 
 
-def up(options: MeshOptions, timeout: float | None, notice: Callable[[str], None]) -> bool:
+def up(
+    options: MeshOptions, timeout: float | None, notice: Callable[[str], None], mesh_key: bytes | None = None
+) -> bool:
     """Bring a mesh up; return False when it was up already, just as asked for.
 
     `timeout`: seconds to wait until every tile is ready; None does not wait. `notice` gets lines worth telling. What
-    fails is taken down again before the error is raised.
+    fails is taken down again before the error is raised. Who gives a mesh key can start tiles again later.
     """
     options.check()
     kind = resolve_nic(options.nic, notice)
     if kind == mesh_pb2.NIC_KIND_USER and not options.publish:
         options = replace(options, publish=(USER_NIC_PUBLISH,))
+    directory = mesh_directory(options.name)
+    directory.check_length()
     with locked(options.name):
-        directory = mesh_directory(options.name)
         mesh = desired_mesh(options, kind, directory.path, f"{options.name}-{secrets.token_hex(4)}")
         if not _is_new(directory, mesh, notice):
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
             return False
-        _launch(directory, mesh, timeout, options.compromised)
+        _launch(directory, mesh, timeout, mesh_key or draw_key(), options.compromised)
     return True
 
 
@@ -81,8 +84,8 @@ def wait_ready(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float) ->
     deadline = time.monotonic() + timeout
     waiting = [tile.tile for tile in mesh.tiles]
     while True:
-        running = {process.tile for process in processes.scan(directory.path)}
-        waiting = [tile for tile in waiting if not _ready(directory, tile, tile in running)]
+        pids = {process.tile: process.pid for process in processes.scan(directory.path)}
+        waiting = [tile for tile in waiting if not _ready(directory, tile, pids.get(tile, 0))]
         if not waiting:
             return
         if time.monotonic() > deadline:
@@ -108,12 +111,18 @@ def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str
     return False
 
 
-def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float | None, compromised: Collection[int]) -> None:
+def _launch(
+    directory: MeshDirectory,
+    mesh: mesh_pb2.Mesh,
+    timeout: float | None,
+    mesh_key: bytes,
+    compromised: Collection[int],
+) -> None:
     with host_sockets(mesh) as sockets:
         try:
             directory.create()
             directory.write_mesh(mesh)
-            key = draw_key() if mesh.protection == PROTECTION["protected"] else None
+            key = mesh_key if mesh.protection == PROTECTION["protected"] else None
             start_all(directory, mesh, sockets, key, compromised)
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
@@ -150,11 +159,13 @@ def _clear(directory: MeshDirectory) -> None:
         raise MeshStateError(f"{directory.path} cannot be removed; remove it by hand")
 
 
-def _ready(directory: MeshDirectory, tile: int, running: bool) -> bool:
+def _ready(directory: MeshDirectory, tile: int, pid: int) -> bool:
     status = directory.read_status(tile)
+    if status is not None and pid and status.pid != pid:
+        return False  # the words of the process that was the tile before
     if status is not None and status.problem:
         raise StartError(f"tile {tile}: {status.problem}")
-    if not running:
+    if not pid:
         words = last_words(directory.log_file(f"tile-{tile}")) or "without a word"
         raise StartError(f"tile {tile} ended: {words}")
     return status is not None and status.ready

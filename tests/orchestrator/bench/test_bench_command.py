@@ -45,8 +45,15 @@ def test_quick_is_short_where_nothing_else_is_said(asked: list[web.WebPlan]) -> 
 def test_a_missed_objective_is_exit_code_3(asked: list[web.WebPlan], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["bench", "web", "--objective", "64=0.20"]) == 0
     assert main.run(["bench", "web", "--objective", "64=0.35"]) == 3
-    assert capsys.readouterr().err == "dlibos: objective missed: ratio 0.35 at 64 connections\n"
+    assert capsys.readouterr().err == "dlibos: objective missed: ratio 0.35 at 64 connections, was ratio 0.20\n"
     assert asked[1].objectives == (Objective(64, 0.35),)
+
+
+def test_a_latency_may_be_the_objective(asked: list[web.WebPlan], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["bench", "web", "--objective", "64=0.20,64:p50=32ms"]) == 0
+    assert main.run(["bench", "web", "--objective", "64:p50=31ms,64:p99=1s"]) == 3
+    assert capsys.readouterr().err == "dlibos: objective missed: p50 31.00 ms at 64 connections, was p50 32.00 ms\n"
+    assert asked[0].objectives == (Objective(64, 0.20), Objective(64, 0.032, "p50"))
 
 
 def test_wrong_answers_are_exit_code_1_even_then(asked: list[web.WebPlan], capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,8 +76,11 @@ def test_json_is_all_of_standard_output(asked: list[web.WebPlan], capsys: pytest
         (["--duration", "1500ms"], "'1500ms': wrk takes whole seconds, such as 3s"),
         (["--duration", "0s"], "'0s': wrk takes whole seconds, such as 3s"),
         (["--rounds", "0"], "'0' rounds; expected 1 to 1000"),
-        (["--objective", "64"], "'64' is not CONNECTIONS=RATIO, such as 64=0.20"),
-        (["--objective", "64=nan"], "'64=nan' is not CONNECTIONS=RATIO, such as 64=0.20"),
+        (["--objective", "64"], "'64' is not CONNECTIONS=RATIO, such as 64=0.20, or such as 1:p50=1ms"),
+        (["--objective", "64=nan"], "'64=nan' is not CONNECTIONS=RATIO, such as 64=0.20, or such as 1:p50=1ms"),
+        (["--objective", "1:p5=1ms"], "'1:p5=1ms': unknown figure 'p5'; did you mean 'p50'?"),
+        (["--objective", "1:p50=1"], "'1' is not a duration; expected one such as 500ms, 2s or 1m"),
+        (["--objective", "0:p50=1ms"], "'0' is not a count of connections from 1 to 10000"),
     ],
 )
 def test_a_bad_value_is_one_line_and_exit_code_2(
@@ -84,7 +94,7 @@ def test_a_bad_value_is_one_line_and_exit_code_2(
 
 def test_an_objective_that_is_not_measured(asked: list[web.WebPlan], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["bench", "web", "--objective", "100=0.2"]) == 2
-    words = "--objective 100=0.2: 100 connections are not measured; use --connections 64,100,256"
+    words = "--objective: 100 connections are not measured; use --connections 64,100,256"
     assert capsys.readouterr().err == f"dlibos: {words}\n"
     assert asked == []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -18,7 +19,8 @@ def test_a_latency_has_a_readable_unit(seconds: float, text: str) -> None:
 
 
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(web_result(errors=2, objectives=(Objective(64, 0.15), Objective(64, 0.35))))
+    wanted = (Objective(64, 0.15), Objective(64, 0.35), Objective(64, 0.0315, "p50"))
+    print_report(web_result(errors=2, objectives=wanted))
     heading, speed, cost, objectives = capsys.readouterr().out.strip().split("\n\n")
     assert "6x6: 1 driver, 1 stack, 1 app; core: compiled" in heading
     assert "2 CPUs" in heading
@@ -32,7 +34,11 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0] == ["64", "tile 0, driver", "10.0", "1.00", "4.0", "2.00"]
     assert rows[3] == ["64", "all tiles", "60.0", "6.00", "4.0", "12.00"]
     assert [row[1] for row in rows[4:]] == ["nginx", "wrk, on the mesh", "wrk, on nginx"]
-    assert [row.split()[-1] for row in objectives.splitlines()[1:]] == ["met", "missed"]
+    assert [re.split(" {2,}", row) for row in objectives.splitlines()[1:]] == [
+        ["64", "ratio 0.15", "ratio 0.20", "met"],
+        ["64", "ratio 0.35", "ratio 0.20", "missed"],
+        ["64", "p50 31.50 ms", "p50 32.00 ms", "missed"],
+    ]
 
 
 def test_no_objective_no_table_of_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +60,8 @@ def test_json_has_the_summary_and_the_raw_rounds() -> None:
     assert one["mesh"]["requests_per_second"] == {"median": 2000, "low": 1000, "high": 3000}
     assert [tile["tile"] for tile in one["tiles"]] == [0, 1, 2]
     assert one["all_tiles"]["messages_per_request"] == pytest.approx(6)
-    assert data["objectives"] == [{"connections": 64, "floor": 0.35, "met": False}]
+    wanted = {"connections": 64, "figure": "ratio", "bar": 0.35, "reached": pytest.approx(0.2), "met": False}
+    assert data["objectives"] == [wanted]
     assert [(leg["round"], leg["server"]) for leg in data["legs"]] == [
         (1, "mesh"), (1, "nginx"), (2, "nginx"), (2, "mesh"), (3, "mesh"), (3, "nginx"),
     ]  # fmt: skip

@@ -66,4 +66,12 @@ def test_an_objective_is_met_by_the_median_ratio() -> None:
     comparisons = [compare(three_rounds(), 64)]
     assert Objective(64, 0.2).met(comparisons)
     assert not Objective(64, 0.21).met(comparisons)
-    assert not Objective(256, 0.1).met(comparisons)
+    assert Objective(64, 0.2).reached(comparisons) == pytest.approx(0.2)
+
+
+def test_an_objective_may_be_a_latency_of_the_mesh() -> None:
+    comparisons = [compare(three_rounds(), 64)]
+    assert Objective(64, 0.032, "p50").met(comparisons)
+    assert not Objective(64, 0.031, "p50").met(comparisons)
+    assert Objective(64, 0.064, "p99").met(comparisons)
+    assert not Objective(64, 0.063, "p99").met(comparisons)

@@ -22,37 +22,50 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x64libos/control/v1/mesh.proto\x12\x11\x64libos.control.v1\"\x8c\x02\n\x04Mesh\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12#\n\x03nic\x18\x04 \x01(\x0b\x32\x16.dlibos.control.v1.Nic\x12-\n\x08tunables\x18\x05 \x01(\x0b\x32\x1b.dlibos.control.v1.Tunables\x12&\n\x05tiles\x18\x06 \x03(\x0b\x32\x17.dlibos.control.v1.Tile\x12\x31\n\nprotection\x18\x07 \x01(\x0e\x32\x1d.dlibos.control.v1.Protection\x12*\n\x07\x64omains\x18\x08 \x03(\x0b\x32\x19.dlibos.control.v1.Domain\"%\n\x06\x44omain\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ports\x18\x02 \x03(\r\"\xf6\x01\n\x03Nic\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.dlibos.control.v1.NicKind\x12\x0e\n\x06keeper\x18\x02 \x01(\t\x12\x0b\n\x03mac\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x10\n\x08peer_mac\x18\x05 \x01(\t\x12\x14\n\x0cpeer_address\x18\x06 \x01(\t\x12\x0b\n\x03mtu\x18\x07 \x01(\r\x12+\n\x07publish\x18\x08 \x03(\x0b\x32\x1a.dlibos.control.v1.Publish\x12\x0c\n\x04pcap\x18\t \x01(\t\x12\'\n\x05\x66\x61ult\x18\n \x01(\x0b\x32\x18.dlibos.control.v1.Fault\"=\n\x07Publish\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x11\n\thost_port\x18\x02 \x01(\r\x12\x11\n\tmesh_port\x18\x03 \x01(\r\"X\n\x05\x46\x61ult\x12\x0c\n\x04seed\x18\x01 \x01(\x04\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12\x11\n\tduplicate\x18\x03 \x01(\x01\x12\x0f\n\x07\x63orrupt\x18\x04 \x01(\x01\x12\x0f\n\x07reorder\x18\x05 \x01(\x01\"r\n\x08Tunables\x12\x13\n\x0bqueue_words\x18\x01 \x01(\r\x12\x15\n\rmoderation_us\x18\x02 \x01(\r\x12\x18\n\x10moderation_words\x18\x03 \x01(\r\x12\x0f\n\x07\x62uckets\x18\x04 \x01(\r\x12\x0f\n\x07\x62\x61\x63klog\x18\x05 \x01(\r\"\xb9\x01\n\x04Tile\x12\x0c\n\x04tile\x18\x01 \x01(\r\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.dlibos.control.v1.Role\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0e\n\x06memory\x18\x04 \x01(\t\x12#\n\x03\x61pp\x18\x05 \x01(\x0b\x32\x16.dlibos.control.v1.App\x12\x14\n\x0cmetrics_port\x18\x06 \x01(\r\x12\x0e\n\x06\x64omain\x18\x07 \x01(\r\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\"/\n\x03\x41pp\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\"\xd1\x01\n\nTileStatus\x12\x0c\n\x04tile\x18\x01 \x01(\r\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.dlibos.control.v1.Role\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x14\n\x0cmetrics_port\x18\x05 \x01(\r\x12\'\n\x03nic\x18\x06 \x01(\x0e\x32\x1a.dlibos.control.v1.NicKind\x12\x0f\n\x07problem\x18\x07 \x01(\t\x12\x10\n\x08\x63ompiled\x18\x08 \x01(\x08\x12\x10\n\x08offloads\x18\t \x03(\t*j\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_IDLE\x10\x01\x12\x0f\n\x0bROLE_DRIVER\x10\x02\x12\x0e\n\nROLE_STACK\x10\x03\x12\x0c\n\x08ROLE_APP\x10\x04\x12\x0e\n\nROLE_FUSED\x10\x05*t\n\nProtection\x12\x1a\n\x16PROTECTION_UNSPECIFIED\x10\x00\x12\x18\n\x14PROTECTION_PROTECTED\x10\x01\x12\x1a\n\x16PROTECTION_UNPROTECTED\x10\x02\x12\x14\n\x10PROTECTION_FUSED\x10\x03*H\n\x07NicKind\x12\x18\n\x14NIC_KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cNIC_KIND_TAP\x10\x01\x12\x11\n\rNIC_KIND_USER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x64libos/control/v1/mesh.proto\x12\x11\x64libos.control.v1\x1a google/protobuf/descriptor.proto\"\x8c\x02\n\x04Mesh\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12#\n\x03nic\x18\x04 \x01(\x0b\x32\x16.dlibos.control.v1.Nic\x12-\n\x08tunables\x18\x05 \x01(\x0b\x32\x1b.dlibos.control.v1.Tunables\x12&\n\x05tiles\x18\x06 \x03(\x0b\x32\x17.dlibos.control.v1.Tile\x12\x31\n\nprotection\x18\x07 \x01(\x0e\x32\x1d.dlibos.control.v1.Protection\x12*\n\x07\x64omains\x18\x08 \x03(\x0b\x32\x19.dlibos.control.v1.Domain\"%\n\x06\x44omain\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05ports\x18\x02 \x03(\r\"\xf6\x01\n\x03Nic\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.dlibos.control.v1.NicKind\x12\x0e\n\x06keeper\x18\x02 \x01(\t\x12\x0b\n\x03mac\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x10\n\x08peer_mac\x18\x05 \x01(\t\x12\x14\n\x0cpeer_address\x18\x06 \x01(\t\x12\x0b\n\x03mtu\x18\x07 \x01(\r\x12+\n\x07publish\x18\x08 \x03(\x0b\x32\x1a.dlibos.control.v1.Publish\x12\x0c\n\x04pcap\x18\t \x01(\t\x12\'\n\x05\x66\x61ult\x18\n \x01(\x0b\x32\x18.dlibos.control.v1.Fault\"=\n\x07Publish\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x11\n\thost_port\x18\x02 \x01(\r\x12\x11\n\tmesh_port\x18\x03 \x01(\r\"X\n\x05\x46\x61ult\x12\x0c\n\x04seed\x18\x01 \x01(\x04\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12\x11\n\tduplicate\x18\x03 \x01(\x01\x12\x0f\n\x07\x63orrupt\x18\x04 \x01(\x01\x12\x0f\n\x07reorder\x18\x05 \x01(\x01\"<\n\x06\x42ounds\x12\x15\n\rdefault_value\x18\x01 \x01(\r\x12\r\n\x05least\x18\x02 \x01(\r\x12\x0c\n\x04most\x18\x03 \x01(\r\"\xa4\x02\n\x08Tunables\x12(\n\x0bqueue_words\x18\x01 \x01(\rB\x0e\x8a\xb5\x18\n\x08\x80@\x10\x80\x02\x18\x80\x80@H\x00\x88\x01\x01\x12\'\n\rmoderation_us\x18\x02 \x01(\rB\x0b\x8a\xb5\x18\x07\x08\xd0\x0f\x18\xc0\x84=H\x01\x88\x01\x01\x12,\n\x10moderation_words\x18\x03 \x01(\rB\r\x8a\xb5\x18\t\x08\x80\x06\x10\x03\x18\x80\x80\x04H\x02\x88\x01\x01\x12#\n\x07\x62uckets\x18\x04 \x01(\rB\r\x8a\xb5\x18\t\x08\xc0 \x10\x01\x18\x80\x80\x04H\x03\x88\x01\x01\x12#\n\x07\x62\x61\x63klog\x18\x05 \x01(\rB\r\x8a\xb5\x18\t\x08\x80\x08\x10\x01\x18\x80\x80\x04H\x04\x88\x01\x01\x42\x0e\n\x0c_queue_wordsB\x10\n\x0e_moderation_usB\x13\n\x11_moderation_wordsB\n\n\x08_bucketsB\n\n\x08_backlog\"\xb9\x01\n\x04Tile\x12\x0c\n\x04tile\x18\x01 \x01(\r\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.dlibos.control.v1.Role\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0e\n\x06memory\x18\x04 \x01(\t\x12#\n\x03\x61pp\x18\x05 \x01(\x0b\x32\x16.dlibos.control.v1.App\x12\x14\n\x0cmetrics_port\x18\x06 \x01(\r\x12\x0e\n\x06\x64omain\x18\x07 \x01(\r\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\"/\n\x03\x41pp\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\"\xd1\x01\n\nTileStatus\x12\x0c\n\x04tile\x18\x01 \x01(\r\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.dlibos.control.v1.Role\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x14\n\x0cmetrics_port\x18\x05 \x01(\r\x12\'\n\x03nic\x18\x06 \x01(\x0e\x32\x1a.dlibos.control.v1.NicKind\x12\x0f\n\x07problem\x18\x07 \x01(\t\x12\x10\n\x08\x63ompiled\x18\x08 \x01(\x08\x12\x10\n\x08offloads\x18\t \x03(\t*j\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_IDLE\x10\x01\x12\x0f\n\x0bROLE_DRIVER\x10\x02\x12\x0e\n\nROLE_STACK\x10\x03\x12\x0c\n\x08ROLE_APP\x10\x04\x12\x0e\n\nROLE_FUSED\x10\x05*t\n\nProtection\x12\x1a\n\x16PROTECTION_UNSPECIFIED\x10\x00\x12\x18\n\x14PROTECTION_PROTECTED\x10\x01\x12\x1a\n\x16PROTECTION_UNPROTECTED\x10\x02\x12\x14\n\x10PROTECTION_FUSED\x10\x03*H\n\x07NicKind\x12\x18\n\x14NIC_KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cNIC_KIND_TAP\x10\x01\x12\x11\n\rNIC_KIND_USER\x10\x02:J\n\x06\x62ounds\x12\x1d.google.protobuf.FieldOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x19.dlibos.control.v1.Boundsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dlibos.control.v1.mesh_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1328
-  _globals['_ROLE']._serialized_end=1434
-  _globals['_PROTECTION']._serialized_start=1436
-  _globals['_PROTECTION']._serialized_end=1552
-  _globals['_NICKIND']._serialized_start=1554
-  _globals['_NICKIND']._serialized_end=1626
-  _globals['_MESH']._serialized_start=52
-  _globals['_MESH']._serialized_end=320
-  _globals['_DOMAIN']._serialized_start=322
-  _globals['_DOMAIN']._serialized_end=359
-  _globals['_NIC']._serialized_start=362
-  _globals['_NIC']._serialized_end=608
-  _globals['_PUBLISH']._serialized_start=610
-  _globals['_PUBLISH']._serialized_end=671
-  _globals['_FAULT']._serialized_start=673
-  _globals['_FAULT']._serialized_end=761
-  _globals['_TUNABLES']._serialized_start=763
-  _globals['_TUNABLES']._serialized_end=877
-  _globals['_TILE']._serialized_start=880
-  _globals['_TILE']._serialized_end=1065
-  _globals['_APP']._serialized_start=1067
-  _globals['_APP']._serialized_end=1114
-  _globals['_TILESTATUS']._serialized_start=1117
-  _globals['_TILESTATUS']._serialized_end=1326
+  _globals['_TUNABLES'].fields_by_name['queue_words']._loaded_options = None
+  _globals['_TUNABLES'].fields_by_name['queue_words']._serialized_options = b'\212\265\030\n\010\200@\020\200\002\030\200\200@'
+  _globals['_TUNABLES'].fields_by_name['moderation_us']._loaded_options = None
+  _globals['_TUNABLES'].fields_by_name['moderation_us']._serialized_options = b'\212\265\030\007\010\320\017\030\300\204='
+  _globals['_TUNABLES'].fields_by_name['moderation_words']._loaded_options = None
+  _globals['_TUNABLES'].fields_by_name['moderation_words']._serialized_options = b'\212\265\030\t\010\200\006\020\003\030\200\200\004'
+  _globals['_TUNABLES'].fields_by_name['buckets']._loaded_options = None
+  _globals['_TUNABLES'].fields_by_name['buckets']._serialized_options = b'\212\265\030\t\010\300 \020\001\030\200\200\004'
+  _globals['_TUNABLES'].fields_by_name['backlog']._loaded_options = None
+  _globals['_TUNABLES'].fields_by_name['backlog']._serialized_options = b'\212\265\030\t\010\200\010\020\001\030\200\200\004'
+  _globals['_ROLE']._serialized_start=1603
+  _globals['_ROLE']._serialized_end=1709
+  _globals['_PROTECTION']._serialized_start=1711
+  _globals['_PROTECTION']._serialized_end=1827
+  _globals['_NICKIND']._serialized_start=1829
+  _globals['_NICKIND']._serialized_end=1901
+  _globals['_MESH']._serialized_start=86
+  _globals['_MESH']._serialized_end=354
+  _globals['_DOMAIN']._serialized_start=356
+  _globals['_DOMAIN']._serialized_end=393
+  _globals['_NIC']._serialized_start=396
+  _globals['_NIC']._serialized_end=642
+  _globals['_PUBLISH']._serialized_start=644
+  _globals['_PUBLISH']._serialized_end=705
+  _globals['_FAULT']._serialized_start=707
+  _globals['_FAULT']._serialized_end=795
+  _globals['_BOUNDS']._serialized_start=797
+  _globals['_BOUNDS']._serialized_end=857
+  _globals['_TUNABLES']._serialized_start=860
+  _globals['_TUNABLES']._serialized_end=1152
+  _globals['_TILE']._serialized_start=1155
+  _globals['_TILE']._serialized_end=1340
+  _globals['_APP']._serialized_start=1342
+  _globals['_APP']._serialized_end=1389
+  _globals['_TILESTATUS']._serialized_start=1392
+  _globals['_TILESTATUS']._serialized_end=1601
 # @@protoc_insertion_point(module_scope)

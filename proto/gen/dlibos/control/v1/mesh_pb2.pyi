@@ -7,9 +7,11 @@ In a mesh directory both are JSON: mesh.json, and status/<tile>.json.
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -287,9 +289,34 @@ class Fault(_message.Message):
 Global___Fault: _TypeAlias = Fault  # noqa: Y015
 
 @_typing.final
-class Tunables(_message.Message):
-    """0 means the default that node/dlibos_node/config.py documents."""
+class Bounds(_message.Message):
+    """What a number may be, and what it is where nothing is said. Tiles and orchestrator both check against these."""
 
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    LEAST_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    default_value: _builtins.int
+    least: _builtins.int
+    most: _builtins.int
+    def __init__(
+        self,
+        *,
+        default_value: _builtins.int = ...,
+        least: _builtins.int = ...,
+        most: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "least", b"least", "most", b"most"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bounds: _TypeAlias = Bounds  # noqa: Y015
+
+@_typing.final
+class Tunables(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUEUE_WORDS_FIELD_NUMBER: _builtins.int
@@ -298,29 +325,48 @@ class Tunables(_message.Message):
     BUCKETS_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
     queue_words: _builtins.int
-    """capacity of a demux queue per source, in 64-bit words"""
+    """Capacity of a demux queue per source, in 64-bit words."""
     moderation_us: _builtins.int
-    """longest time the driver holds received frames"""
+    """Longest time the driver holds received frames; 0: it holds none."""
     moderation_words: _builtins.int
-    """most words it holds"""
+    """Most words it holds: 256 RX messages."""
     buckets: _builtins.int
-    """entries of the flow steering table"""
+    """Entries of the flow steering table; mPIPE has 4160."""
     backlog: _builtins.int
-    """half-open connections per listener and stack tile"""
+    """Half-open connections per listener and stack tile."""
     def __init__(
         self,
         *,
-        queue_words: _builtins.int = ...,
-        moderation_us: _builtins.int = ...,
-        moderation_words: _builtins.int = ...,
-        buckets: _builtins.int = ...,
-        backlog: _builtins.int = ...,
+        queue_words: _builtins.int | None = ...,
+        moderation_us: _builtins.int | None = ...,
+        moderation_words: _builtins.int | None = ...,
+        buckets: _builtins.int | None = ...,
+        backlog: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backlog", b"_backlog", "_buckets", b"_buckets", "_moderation_us", b"_moderation_us", "_moderation_words", b"_moderation_words", "_queue_words", b"_queue_words", "backlog", b"backlog", "buckets", b"buckets", "moderation_us", b"moderation_us", "moderation_words", b"moderation_words", "queue_words", b"queue_words"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "buckets", b"buckets", "moderation_us", b"moderation_us", "moderation_words", b"moderation_words", "queue_words", b"queue_words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backlog", b"_backlog", "_buckets", b"_buckets", "_moderation_us", b"_moderation_us", "_moderation_words", b"_moderation_words", "_queue_words", b"_queue_words", "backlog", b"backlog", "buckets", b"buckets", "moderation_us", b"moderation_us", "moderation_words", b"moderation_words", "queue_words", b"queue_words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__backlog: _TypeAlias = _typing.Literal["backlog"]  # noqa: Y015
+    _WhichOneofArgType__backlog: _TypeAlias = _typing.Literal["_backlog", b"_backlog"]  # noqa: Y015
+    _WhichOneofReturnType__buckets: _TypeAlias = _typing.Literal["buckets"]  # noqa: Y015
+    _WhichOneofArgType__buckets: _TypeAlias = _typing.Literal["_buckets", b"_buckets"]  # noqa: Y015
+    _WhichOneofReturnType__moderation_us: _TypeAlias = _typing.Literal["moderation_us"]  # noqa: Y015
+    _WhichOneofArgType__moderation_us: _TypeAlias = _typing.Literal["_moderation_us", b"_moderation_us"]  # noqa: Y015
+    _WhichOneofReturnType__moderation_words: _TypeAlias = _typing.Literal["moderation_words"]  # noqa: Y015
+    _WhichOneofArgType__moderation_words: _TypeAlias = _typing.Literal["_moderation_words", b"_moderation_words"]  # noqa: Y015
+    _WhichOneofReturnType__queue_words: _TypeAlias = _typing.Literal["queue_words"]  # noqa: Y015
+    _WhichOneofArgType__queue_words: _TypeAlias = _typing.Literal["_queue_words", b"_queue_words"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backlog) -> _WhichOneofReturnType__backlog | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__buckets) -> _WhichOneofReturnType__buckets | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__moderation_us) -> _WhichOneofReturnType__moderation_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__moderation_words) -> _WhichOneofReturnType__moderation_words | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_words) -> _WhichOneofReturnType__queue_words | None: ...
 
 Global___Tunables: _TypeAlias = Tunables  # noqa: Y015
 
@@ -453,3 +499,6 @@ class TileStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TileStatus: _TypeAlias = TileStatus  # noqa: Y015
+
+BOUNDS_FIELD_NUMBER: _builtins.int
+bounds: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Bounds]

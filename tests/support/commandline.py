@@ -1,4 +1,4 @@
-"""The command line as a user has it, and a client of what it brings up."""
+"""`dlibos` as a user calls it, and what a user gets from the mesh by the published port."""
 
 from __future__ import annotations
 
