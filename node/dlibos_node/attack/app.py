@@ -5,9 +5,11 @@ The attacker's own connection is the last one the stack told it of; the runner k
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
+from dlibos_node import config
 from dlibos_node.attack.answer import OK, Answer, Order, Step
 from dlibos_node.attack.memory import chunks, secrets_in
 from dlibos_node.attack.tile import CompromisedTile
@@ -17,8 +19,10 @@ from dlibos_node.memory.descriptor import APP_INDEX, partition_number
 from dlibos_node.noc import tags
 from dlibos_node.roles.app import App
 from dlibos_node.sockets.api import Accept, Connection
+from dlibos_node.wire import ipv4
 
 RECENT: Final = 512  # handles before one's own that are tried
+NOISE: Final = b"?" * 64
 CHANGED: Final = 16 * 1024  # bytes that change after they were sent
 
 Attack = Callable[[CompromisedTile, Order], Answer | Coroutine[Any, Any, Answer]]
@@ -54,10 +58,12 @@ async def _sent(tile: CompromisedTile, what: str, detail: str = "") -> Answer:
 
 
 def _own(tile: CompromisedTile, forge: int = 0) -> tuple[int, int]:
-    """Return a descriptor of one's own first small buffer; `forge` is added to the generation."""
+    """Return a descriptor of one's own last buffer, with something in it; `forge` is added to the generation."""
     partition = tile.own[0]
-    generation = (partition.generations[0] + forge) % (1 << 16)
-    return descriptor.place(0, 64), descriptor.lease(partition.number, generation)
+    at = partition.layout.payload - len(NOISE)
+    partition.view[at : at + len(NOISE)] = NOISE
+    generation = (partition.generations[partition.layout.slots - 1] + forge) % (1 << 16)
+    return descriptor.place(at, len(NOISE)), descriptor.lease(partition.number, generation)
 
 
 async def send_foreign(tile: CompromisedTile, order: Order) -> Answer:
@@ -147,11 +153,27 @@ def as_other_role(tag: int, name: str, *words: int, queue: int = tags.COMMANDS) 
 
 
 async def inject(tile: CompromisedTile, order: Order) -> Answer:
-    """Hand the stack a frame of one's own making as if it had come from the wire."""
+    """Hand the stack a frame of one's own making, to the other domain's port, as if it had come from the wire."""
     del order
+    partition, frame = tile.own[0], _stray(tile)
     place, lease = _own(tile)
-    tile.send(_stack(tile), tags.RX, place, lease, queue=tags.EVENTS)
+    at = (place >> 32) - len(frame)
+    partition.view[at : at + len(frame)] = frame
+    words = descriptor.place(at, len(frame)), lease | tags.RX_CHECKSUM_OK
+    tile.send(_stack(tile), tags.RX, *words, queue=tags.EVENTS)
     return await _sent(tile, "RX")
+
+
+def _stray(tile: CompromisedTile) -> bytes:
+    """Return a TCP segment, an ACK of nothing, that a stack answers with a reset."""
+    mac = config.mac_address(tile.mesh.nic.mac, "nic.mac")
+    mesh = int(config.interface_address(tile.mesh.nic.address, "nic.address").ip)
+    peer = int(config.interface_address(tile.mesh.nic.peer_address, "nic.peer_address").ip)
+    head = bytearray(ipv4.LENGTH)
+    ipv4.Header(peer, mesh, ipv4.TCP, ipv4.LENGTH + 20).emit(head)
+    port = tile.mesh.domains[tile.victim("app").domain - 1].ports[0]
+    segment = struct.pack("!HHIIHHHH", 40000, port, 1, 1, 0x5010, 1024, 0, 0)
+    return mac + bytes(6) + b"\x08\x00" + bytes(head) + segment
 
 
 async def listen(tile: CompromisedTile, order: Order) -> Answer:

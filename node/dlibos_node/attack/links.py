@@ -106,6 +106,12 @@ def _valid(victim: int, me: int) -> list[int]:
     return [message.header(victim, me, NOBODY, tags.COMMANDS, 1), 0]
 
 
+async def links(tile: CompromisedTile, order: Order) -> Answer:
+    """Tell whether all links are up, which some attacks break."""
+    del order
+    return Answer(reached=await tile.linked())
+
+
 def attacks(role: str) -> dict[str, Attack]:
     """Return the attacks of a role by its links, by name."""
     breaches = {f"{role}-link-{name}": breach(role, words) for name, words in BREACHES.items()}

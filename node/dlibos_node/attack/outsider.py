@@ -18,11 +18,12 @@ from dlibos.control.v1 import mesh_pb2
 
 from dlibos_node import config
 from dlibos_node.attack import control
-from dlibos_node.attack.answer import Answer, Order, Step, attempt
+from dlibos_node.attack.answer import Answer, Order, Step
 from dlibos_node.attack.ask import ask, loot, spoof
 from dlibos_node.attack.dial import Caller, repeat
-from dlibos_node.attack.memory import secrets_in
+from dlibos_node.attack.process import Prey, read_mem
 from dlibos_node.identity import KEEPER, Context
+from dlibos_node.memory.descriptor import APP_INDEX, partition_number
 
 CROWD: Final = 100  # connections that never say who they are
 
@@ -75,13 +76,8 @@ def queue(outsider: Outsider, order: Order) -> Answer:
 
 def mem(outsider: Outsider, order: Order) -> Answer:
     """Read the memory of an application tile by /proc."""
-    pid = order.pids[outsider.tile("app").tile]
-    step, data = attempt("open /proc/PID/mem", Path(f"/proc/{pid}/mem").open)
-    if data is not None:
-        data.close()
-    looked, maps = attempt("read /proc/PID/maps", Path(f"/proc/{pid}/maps").read_bytes)
-    found = secrets_in(maps or b"", order.canary)
-    return Answer((step, looked), data is not None, read=tuple(found))
+    victim = outsider.tile("app").tile
+    return read_mem(Prey(order.pids[victim], partition_number(victim, APP_INDEX)), order)
 
 
 def crowd(outsider: Outsider, order: Order) -> Answer:

@@ -7,6 +7,7 @@ import re
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from dlibos_node.memory.partition import Partition
 
 SOMEWHERE: Final = 0x10000  # an address to ask for where the victim's are not to be seen
 MOST: Final = 1 << 20  # bytes of the victim's memory that are looked through
+LOOKS: Final = 200
+LOOK_AGAIN: Final = 0.002  # seconds
 ETH_P_ALL: Final = 3  # linux/if_ether.h
 
 Attack = Callable[[CompromisedTile, Order], Answer]
@@ -76,7 +79,11 @@ def vm_write(tile: CompromisedTile, order: Order) -> Answer:
 
 def mem(tile: CompromisedTile, order: Order) -> Answer:
     """Read the victim's memory by /proc/PID/mem."""
-    prey = Prey.of(tile, order)
+    return read_mem(Prey.of(tile, order), order)
+
+
+def read_mem(prey: Prey, order: Order) -> Answer:
+    """Read by /proc/PID/mem where the victim has its partition."""
     step, descriptor = attempt("open /proc/PID/mem", lambda: os.open(f"/proc/{prey.pid}/mem", os.O_RDONLY))
     if descriptor is None:
         return Answer((prey.looked, step), False)
@@ -126,9 +133,20 @@ def stop(tile: CompromisedTile, order: Order) -> Answer:
     step, _ = attempt("kill", lambda: os.kill(pid, signal.SIGSTOP))
     if step.result != OK:
         return Answer((step,), False)
-    state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    os.kill(pid, signal.SIGCONT)
-    return Answer((step,), True, f"state {state}")
+    try:
+        stopped = _comes_to(pid, "T")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    return Answer((step,), stopped, "it stood still" if stopped else "")
+
+
+def _comes_to(pid: int, state: str) -> bool:
+    """Tell whether a process is in a state (proc_pid_stat(5)) before long: signals take effect when it next runs."""
+    for _ in range(LOOKS):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith(state):
+            return True
+        time.sleep(LOOK_AGAIN)
+    return False
 
 
 def execute(tile: CompromisedTile, order: Order) -> Answer:

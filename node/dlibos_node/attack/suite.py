@@ -17,7 +17,7 @@ OF_ONE_ROLE: Final[Mapping[str, Mapping[str, Attack]]] = {
     "stack": stack.ATTACKS,
     "driver": driver.ATTACKS,
 }
-PREPARATIONS: Final = frozenset({"record", "relent"})
+PREPARATIONS: Final = frozenset({"record", "relent", "links"})
 """What a runner orders around attacks; no attack in itself."""
 
 
@@ -30,6 +30,7 @@ def of_role(role: str) -> dict[str, Attack]:
         **dial.attacks(role),
         **links.attacks(role),
         **OF_ONE_ROLE[role],
+        "links": links.links,
     }
 
 

@@ -122,6 +122,10 @@ class CompromisedTile(Agent):
             return False
         return True
 
+    async def linked(self) -> bool:
+        """Wait for all links to be up; tell whether they came to be."""
+        return await self.until(lambda: all(peer.up for peer in self._network.peers.values()))
+
     async def mapped_anew(self, owner: int) -> None:
         """Return when the memory of a tile that this one reads is mapped, after what may have unmapped it."""
         for _ in range(3):  # the end of the old connection is read, the mapping goes, another is asked for

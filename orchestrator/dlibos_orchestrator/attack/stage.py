@@ -110,10 +110,15 @@ class Stage:
             if (seen and now.buffers == self._before.buffers) or time.monotonic() > deadline:
                 break
             time.sleep(POLL)
-        odd = _odd(self._before, now)
+        odd = (*_odd(self._before, now), *self._unlinked())
         self._before = now
         self.crowd.ask("go")
         return fresh, odd
+
+    def _unlinked(self) -> tuple[str, ...]:
+        """Return in words which compromised tiles have lost a link: what they tried next would prove nothing."""
+        lost = [role for role in COMPROMISED if self.order(role, "links").reached is not True]
+        return tuple(f"the {role} tile's links stay down" for role in lost)
 
     def _settled(self) -> Counts:
         """Return the counts once the clients rest and two looks, some time apart, see the same buffers."""

@@ -66,7 +66,7 @@ class Observation(NamedTuple):
     @property
     def succeeded(self) -> bool:
         """Whether the attack did what it should not have been able to do."""
-        return self.answer.reached is True or self.leaked or self.clients.errors > 0
+        return self.answer.reached is True or self.leaked or self.clients.errors > 0 or bool(self.damage)
 
 
 class Result(NamedTuple):
@@ -112,7 +112,7 @@ def _unprotected(attack: Attack, seen: Observation) -> Result:
         return Result(False, f"the attack fell over: {seen.answer.error}", seen.clients)
     text = "; ".join([*_effects(seen), *seen.damage])
     if not text:
-        text = f"refused: {_words(seen.evidence)}" if seen.evidence else "obeyed: nobody refused"
+        text = f"as protected: {_words(seen.evidence)}" if seen.evidence else "obeyed: nobody refused"
     if attack.must and not seen.succeeded:
         return Result(False, f"DID NOT SUCCEED: {text}", seen.clients)
     return Result(True, text, seen.clients)
