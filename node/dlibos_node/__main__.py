@@ -12,6 +12,7 @@ from pathlib import Path
 from dlibos_node import __version__, identity
 from dlibos_node.agent import Agent
 from dlibos_node.errors import DlibosError
+from dlibos_node.hardening.limits import close_inherited
 
 
 def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
@@ -33,6 +34,8 @@ def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
         given = options.credentials_fd
         credentials = None if given is None else identity.receive(given, options.tile)
         agent = make(options.dir, options.tile, credentials)
+        if agent.protected:
+            close_inherited()
         asyncio.run(agent.run())
     except (TimeoutError, DlibosError, OSError) as error:
         text = str(error) or "the other tiles did not come up in time: see their logs"

@@ -14,15 +14,18 @@ from typing import Final
 from dlibos.control.v1 import mesh_pb2
 from google.protobuf import json_format
 
-from dlibos_node import assembly, config, rights
+from dlibos_node import assembly, config, nics, rights
 from dlibos_node.assembly import Parts
 from dlibos_node.errors import ConfigurationError, DlibosError
+from dlibos_node.hardening.apply import harden
+from dlibos_node.hardening.profile import own_places, profile, status_file
 from dlibos_node.identity import Credentials
+from dlibos_node.journal import Journal
 from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
 from dlibos_node.memory.foreign import Foreign, Owner
 from dlibos_node.memory.handover import Handover
 from dlibos_node.memory.partition import Partition
-from dlibos_node.metrics import TileCollector, serve
+from dlibos_node.metrics import TileCollector, listen, serve
 from dlibos_node.nic.device import Device
 from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.link import Network
@@ -41,7 +44,10 @@ TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app"), "app": ("stack
 
 
 class Agent:
-    """One tile of the mesh whose directory is `directory`; with `credentials` it believes nobody without a proof."""
+    """One tile of the mesh whose directory is `directory`.
+
+    With `credentials` it believes nobody without a proof; a protected mesh's tiles have them, and no others.
+    """
 
     def __init__(self, directory: Path, tile: int, credentials: Credentials | None = None) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)
@@ -52,6 +58,7 @@ class Agent:
                 else "the tile has credentials and the mesh is not protected: start both by the same `dlibos up`"
             )
         self._directory = directory
+        self.protected = credentials is not None
         self._role_name = config.ROLES[self.tile.role]
         self._grid = Grid(self.mesh.width, self.mesh.height)
         self._queues = Queues()
@@ -65,6 +72,8 @@ class Agent:
         self._role: Role | None = None
         self._sockets: Sockets | None = None
         self._handover: Handover | None = None
+        self._device: Device | None = None
+        self._journal: asyncio.Task[None] | None = None
         self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
         self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
 
@@ -85,14 +94,20 @@ class Agent:
             await self._leave()
 
     async def _join(self) -> None:
-        _, self.status.metrics_port = serve(self._collector, "127.0.0.1", self.tile.metrics_port)
+        # What needs more than the running role does is opened first; threads and peers come after the hardening.
+        metrics = listen(self._collector, "127.0.0.1", self.tile.metrics_port)
+        self.status.metrics_port = metrics.server_port
         own = self._own_partitions()
+        if self.tile.role in nics.OWNERS:
+            self._device = await assembly.open_device(self.mesh, self.tile, self._credentials)
+        self._harden()
+        serve(metrics)
         if own:
             self._handover = Handover(self.tile.memory, lambda tile: self._entitled(tile, own), self._credentials)
             self._collector.watch_handover(self._handover.refused)
             self._handover.start()
         await self._read_partitions()
-        await self._start_role(own)
+        self._start_role(own)
         await self._network.serve(self.tile.address)
         for other in self._others():
             self._network.add(self._network.peers[other.tile], other.address)
@@ -106,6 +121,19 @@ class Agent:
         gc.set_threshold(50_000, 20, 100)
         self.status.ready = True
         self.report()
+        path = status_file(self.tile, self._directory).with_name("faults.jsonl")
+        self._journal = asyncio.create_task(Journal(path, self.tile.tile, self._faults, self._faulted).run())
+
+    def _harden(self) -> None:
+        for place in own_places(self.tile, self._directory):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.protected:
+            outcomes = harden(profile(self.mesh, self.tile, self._directory))
+            self.status.hardening.extend(map(str, outcomes))
+
+    def _faulted(self) -> None:
+        self.status.faults = self._faults.total
+        self.report()
 
     def _joined(self) -> bool:
         peers = self._network.peers.values()
@@ -116,6 +144,8 @@ class Agent:
         return all(peer.up for peer in peers)
 
     async def _leave(self) -> None:
+        if self._journal is not None:
+            self._journal.cancel()
         await self._network.close()
         if self._role is not None:
             self._role.close()
@@ -125,7 +155,7 @@ class Agent:
 
     def report(self) -> None:
         """Write the observed state; a reader sees the old one or the new one, never a part."""
-        target = self._directory / "status" / f"{self.tile.tile}.json"
+        target = status_file(self.tile, self._directory)
         draft = target.with_suffix(".new")
         draft.write_text(json_format.MessageToJson(self.status, preserving_proto_field_name=True))
         draft.replace(target)
@@ -185,11 +215,11 @@ class Agent:
             self._network.peers[other.tile] = found[role][other.tile] = peer
         return found
 
-    async def _start_role(self, own: list[Partition]) -> None:
+    def _start_role(self, own: list[Partition]) -> None:
         parts = Parts(self.mesh, self.tile, self._queues, self._peers(), self._foreign, self._faults)
         match self.tile.role:
-            case mesh_pb2.ROLE_DRIVER:
-                self._role = await self._start_driver(parts, own)
+            case mesh_pb2.ROLE_DRIVER if self._device is not None:
+                self._role = self._start_driver(parts, self._device, own)
             case mesh_pb2.ROLE_STACK:
                 self._role = stack = assembly.build_stack(parts, own[0], self._network.flush)
                 self._collector.watch_stack(stack)
@@ -197,20 +227,18 @@ class Agent:
                 self._role, application = assembly.build_app(parts, own[0], self._network.flush)
                 self._sockets = self._role.sockets
                 self._collector.watch_app(self._role, application.statistics)
-            case mesh_pb2.ROLE_FUSED:
-                self._role = await self._start_fused(parts, own)
+            case mesh_pb2.ROLE_FUSED if self._device is not None:
+                self._role = self._start_fused(parts, self._device, own)
 
-    async def _start_driver(self, parts: Parts, own: list[Partition]) -> Role:
-        device, loop = await assembly.open_device(parts, self._credentials), asyncio.get_running_loop()
-        hold = self.mesh.tunables.moderation_us
+    def _start_driver(self, parts: Parts, device: Device, own: list[Partition]) -> Role:
+        loop, hold = asyncio.get_running_loop(), self.mesh.tunables.moderation_us
         driver = assembly.build_driver(parts, device, own, self._network.flush_to, loop, hold=hold)
         loop.add_reader(device.fileno(), driver.readable)
         self._collector.watch_driver(driver)
         self._describe(device)
         return driver
 
-    async def _start_fused(self, parts: Parts, own: list[Partition]) -> Role:
-        device = await assembly.open_device(parts, self._credentials)
+    def _start_fused(self, parts: Parts, device: Device, own: list[Partition]) -> Role:
         fused, application = assembly.build_fused(parts, device, own)
         asyncio.get_running_loop().add_reader(device.fileno(), fused.readable)
         self._collector.watch_driver(fused.driver)

@@ -51,12 +51,12 @@ class Parts(NamedTuple):
         return rights.is_protected(self.mesh)
 
 
-async def open_device(parts: Parts, credentials: Credentials | None) -> Device:
-    """Open the driver tile's queue of the network device; a draining one has no wire. DeviceError."""
-    if parts.tile.draining:
-        return MemoryDevice(parts.mesh.nic.mtu, lambda frame: None)
-    drivers = [entry.tile for entry in parts.mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
-    return await nics.open_device(parts.mesh.nic, drivers.index(parts.tile.tile), parts.tile.tile, credentials)
+async def open_device(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, credentials: Credentials | None) -> Device:
+    """Open a driver tile's queue of the network device; a draining one has no wire. DeviceError."""
+    if tile.draining:
+        return MemoryDevice(mesh.nic.mtu, lambda frame: None)
+    drivers = [entry.tile for entry in mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
+    return await nics.open_device(mesh.nic, drivers.index(tile.tile), tile.tile, credentials)
 
 
 def build_driver(

@@ -29,3 +29,7 @@ class RefusedError(IdentityError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"this process is refused ({reason}): tiles prove who they are by keys `dlibos up` gives them")
         self.reason = reason
+
+
+class HardeningError(DlibosError):
+    """A protection that this kernel offers could not be put in place."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import resource
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from wsgiref.simple_server import WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from dlibos_node.apps.web.statistics import WebStatistics
@@ -22,12 +24,24 @@ from dlibos_node.roles.stack import Stack
 Sample = tuple[tuple[str, ...], float]
 
 
-def serve(collector: Collector, host: str, port: int) -> tuple[WSGIServer, int]:
-    """Serve `collector` over HTTP in a daemon thread; return the server and its port (a free one for 0)."""
+def listen(collector: Collector, host: str, port: int) -> WSGIServer:
+    """Return a server of `collector` over HTTP that listens (at a free port for 0) and answers once it is served.
+
+    Two steps, because the port is opened before the tile is hardened, and the thread is made after it.
+    """
     registry = CollectorRegistry()
     registry.register(collector)
-    server, _ = start_http_server(port, host, registry)
-    return server, int(server.server_port)
+    return make_server(host, port, make_wsgi_app(registry), ThreadingWSGIServer, _Handler)
+
+
+def serve(server: WSGIServer) -> None:
+    """Answer scrapes in a daemon thread."""
+    threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name the base class has
+        """Say nothing: a scrape every few seconds would fill the log."""
 
 
 class TileCollector(Collector):

@@ -1,7 +1,8 @@
-"""A runtime directory of the test's own, and the network interfaces that this machine can have."""
+"""A runtime directory, a network interface and a web root for tests with a real mesh."""
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import tempfile
@@ -33,6 +34,15 @@ def nic(request: pytest.FixtureRequest) -> str:
     if choice == "tap" and not (found := namespace.can_have_tap()):
         pytest.skip(f"no TAP device: {found.reason}")
     return choice
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory to serve, with a file of random bytes."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+    (folder / "random.bin").write_bytes(secrets.token_bytes(3_000_000))
+    return folder
 
 
 @pytest.fixture

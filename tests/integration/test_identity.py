@@ -48,12 +48,12 @@ async def assert_no_memory(mesh: mesh_pb2.Mesh, owner: mesh_pb2.Tile) -> None:
 
 
 async def assert_no_link(mesh: mesh_pb2.Mesh, listener: mesh_pb2.Tile, dialer: mesh_pb2.Tile) -> None:
-    """Say hello in the name of a tile whose link is up, and go on as if that were enough."""
+    """Say hello in the name of a tile whose link is up, with a made-up proof."""
     hello = Hello(version=VERSION, mesh_id=mesh.id, source=dialer.tile, destination=listener.tile, nonce=bytes(32))
     hello.credits.extend([8192] * 4)
     async with grpc.aio.insecure_channel(listener.address) as channel:
         call = NocStub(channel).Link()
-        for frame in (Frame(hello=hello), Frame(proof=bytes(32)), Frame(words=[1])):
+        for frame in (Frame(hello=hello), Frame(proof=bytes(32))):
             await call.write(frame)
         error = await ending(call)
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
-import secrets
 import shutil
 import signal
 import socket
@@ -17,27 +14,9 @@ from pathlib import Path
 import pytest
 
 from dlibos_orchestrator.runtime import processes
-from tests.support.commandline import dlibos, get, up
+from tests.support.commandline import digest, dlibos, get, tiles, up
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A directory to serve, with a file of random bytes."""
-    folder = tmp_path / "www"
-    folder.mkdir()
-    (folder / "random.bin").write_bytes(secrets.token_bytes(3_000_000))
-    return folder
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def tiles() -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(dlibos("ps", "-o", "json").stdout)
-    return found
 
 
 def test_a_page_and_a_file_cross_the_chip(base: Path, nic: str, root: Path, port: int) -> None:

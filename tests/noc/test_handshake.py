@@ -131,7 +131,7 @@ async def test_a_recorded_session_does_not_open_another(listener: End) -> None:
         proof = await prove(stream, credentials(1, 2))
         await listener.until(lambda: listener.changes == [True])
     await listener.until(lambda: listener.changes == [True, False])
-    error = await dial(listener, hello(nonce=NONCE), proof, post())
+    error = await dial(listener, hello(nonce=NONCE), proof)
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
     assert listener.changes == [True, False]
     assert listener.received == []

@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 
 from dlibos_node.apps.web.server import WebServer
 from dlibos_node.greeting import Refusal
-from dlibos_node.metrics import TileCollector, serve
+from dlibos_node.metrics import TileCollector, listen, serve
 from tests.support.chip import ManualClock
 from tests.support.world import World
 
@@ -83,9 +83,10 @@ def test_who_was_refused_the_tile_s_memory_is_among_its_drops() -> None:
 def test_metrics_are_served_over_http() -> None:
     world = World(WebServer(None, ManualClock()).accept)
     tile = world.chip.tiles[0]
-    server, port = serve(TileCollector(0, "driver", tile.queues, tile.peers, tile.faults), "127.0.0.1", 0)
+    server = listen(TileCollector(0, "driver", tile.queues, tile.peers, tile.faults), "127.0.0.1", 0)
+    serve(server)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as answer:
             assert b"dlibos_noc_links_up" in answer.read()
     finally:
         server.shutdown()

@@ -27,9 +27,11 @@ if mode == "die":
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     status["ready"] = True
-draft = directory / "status" / f"{tile}.json.new"
+place = directory / "status" / str(tile)
+place.mkdir()
+draft = place / "status.new"
 draft.write_text(json.dumps(status))
-draft.replace(directory / "status" / f"{tile}.json")
+draft.replace(place / "status.json")
 print("stub tile", tile, flush=True)
 signal.pause()
 """

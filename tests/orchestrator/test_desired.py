@@ -33,8 +33,8 @@ def test_tile_ids_are_row_major() -> None:
 def test_every_tile_gets_sockets_of_its_own_and_apps_get_their_application() -> None:
     options = MeshOptions(root=Path("/srv"))
     mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "default-1")
-    assert [tile.address for tile in mesh.tiles] == [f"unix:/run/m/noc/{tile}.sock" for tile in range(3)]
-    assert [tile.memory for tile in mesh.tiles] == [f"/run/m/mem/{tile}.sock" for tile in range(3)]
+    assert [tile.address for tile in mesh.tiles] == [f"unix:/run/m/noc/{tile}/sock" for tile in range(3)]
+    assert [tile.memory for tile in mesh.tiles] == [f"/run/m/mem/{tile}/sock" for tile in range(3)]
     assert [tile.app.kind for tile in mesh.tiles] == ["", "", "web"]
     assert mesh.tiles[2].app.root == "/srv"
     assert [tile.domain for tile in mesh.tiles] == [0, 0, 1]

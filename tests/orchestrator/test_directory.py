@@ -49,8 +49,9 @@ def test_the_desired_state_comes_back(runtime_directory: Path) -> None:
 def test_a_tile_that_has_not_spoken_has_no_status(runtime_directory: Path) -> None:
     home = mesh_directory("m")
     home.create()
-    file = home.path / "status" / "0.json"
+    file = home.path / "status" / "0" / "status.json"
     assert home.read_status(0) is None
+    file.parent.mkdir()
     file.write_text('{"tile": 0, "rea')
     assert home.read_status(0) is None
     file.write_text('{"ready": true}')

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_a_directory_without_processes_is_left_over(runtime_directory: Path) -> 
     check = doctor.left_over_meshes()
     assert (check.state, check.detail) == (doctor.WARN, "gone")
     assert check.fix == f"DLIBOS_RUNTIME_DIR={runtime_directory} dlibos down --name gone"
+
+
+def test_hardening_is_tried_and_what_is_missing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.hardening().state in {doctor.OK, doctor.WARN}
+    outcomes = [
+        {"mechanism": "seccomp", "state": "enforced", "detail": "90 calls", "fix": ""},
+        {"mechanism": "landlock", "state": "not offered", "detail": "not in this kernel", "fix": "Linux 5.13"},
+    ]
+    monkeypatch.setattr(
+        subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, json.dumps(outcomes), "")
+    )
+    detail = "landlock not offered: not in this kernel"
+    assert doctor.hardening() == doctor.Check("hardening", doctor.WARN, detail, "Linux 5.13")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "capset: failed\n"))
+    assert doctor.hardening()[1:3] == (doctor.FAIL, "capset: failed")
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

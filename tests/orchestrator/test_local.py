@@ -317,7 +317,7 @@ def test_an_interrupted_up_takes_everything_down_again(
     port = kernel.publish[0].host_port
     flags = ["--name", "m", "--nic", "tap", "--publish", f"{port}:80", "--wait", "--timeout", "20s"]
     with subprocess.Popen([*DLIBOS, "up", *flags], stderr=subprocess.PIPE, text=True) as launcher:
-        wait_for_status(runtime_directory / "m" / "status" / "2.json", launcher)
+        wait_for_status(runtime_directory / "m" / "status" / "2" / "status.json", launcher)
         launcher.send_signal(number)
         _, errors = launcher.communicate(timeout=20)
     assert launcher.returncode == 1
@@ -330,7 +330,7 @@ def test_a_killed_launcher_leaves_a_mesh_that_down_finds(
 ) -> None:
     stub_tiles("slow")
     with subprocess.Popen([*DLIBOS, "up", "--name", "m", "--nic", "tap", "--wait"]) as launcher:
-        wait_for_status(runtime_directory / "m" / "status" / "2.json", launcher)
+        wait_for_status(runtime_directory / "m" / "status" / "2" / "status.json", launcher)
         launcher.kill()
     assert processes.scan(runtime_directory / "m")
     assert run("down", "--name", "m").returncode == 0

@@ -73,7 +73,7 @@ def test_one_that_ignores_sigterm_is_killed(
 ) -> None:
     stub_tiles("stubborn")
     pid = start(directory, 0)
-    status = directory / "status" / "0.json"
+    status = directory / "status" / "0" / "status.json"
     while not status.exists():
         assert not processes.reap(pid)
     monkeypatch.setattr(processes, "GRACE", 0.2)

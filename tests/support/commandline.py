@@ -1,7 +1,9 @@
-"""`dlibos` as a user calls it, and what a user gets from the mesh by the published port."""
+"""The command line, as a user has it, for tests with a real mesh."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import urllib.request
@@ -23,3 +25,12 @@ def get(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT) as answer:
         body: bytes = answer.read()
         return body
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def tiles() -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(dlibos("ps", "-o", "json").stdout)
+    return found

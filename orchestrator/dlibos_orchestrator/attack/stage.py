@@ -82,7 +82,7 @@ class Stage:
         return {
             "pids": {tile: row.pid for tile, row in self._rows.items()},
             "canary": CANARY,
-            "status": str(self._directory.path / "status" / f"{APPLICATION}.json"),
+            "status": str(self._directory.path / "status" / str(APPLICATION) / "status.json"),
             "root": str(self._root),
             "recorded": self.recorded,
         }

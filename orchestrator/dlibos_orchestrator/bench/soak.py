@@ -186,10 +186,18 @@ def hold(tile: int, role: str, pid: int, port: int) -> Holdings:
     """Return what a tile has now."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=START_SECONDS) as answer:
         buffers, connections = parse_held(answer.read().decode())
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     resident = processes.resident_bytes(pid)
-    return Holdings(tile, role, pid, buffers, connections, descriptors, maps.count("/memfd:dlibos-"), resident)
+    return Holdings(tile, role, pid, buffers, connections, count_descriptors(pid), count_mappings(pid), resident)
+
+
+def count_descriptors(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def count_mappings(pid: int) -> int:
+    """Return how many mappings of partitions a process has."""
+    return Path(f"/proc/{pid}/maps").read_text().count("/memfd:dlibos-")
 
 
 def parse_held(text: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import shutil
 import subprocess
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 def examine() -> list[Check]:
     """Return all checks, those that must hold first."""
     single: Sequence[Callable[[], Check]] = (
-        python, runtime_directory, tun, tap, free_memory, file_limit, left_over_meshes,
+        python, runtime_directory, tun, tap, hardening, free_memory, file_limit, left_over_meshes,
     )  # fmt: skip
     return [
         *(distribution(name, module) for name, module in DISTRIBUTIONS),
@@ -124,6 +125,22 @@ def tap() -> Check:
     if not found:
         return Check("TAP device", WARN, f"{found.reason}: only --nic user works", found.fix)
     return Check("TAP device", OK, "made in a network namespace of its own, and gone again")
+
+
+def hardening() -> Check:
+    """Let a child give up what tiles give up, and say what this kernel offers for it."""
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", "dlibos_node.hardening"], capture_output=True, text=True, check=False
+    )
+    if child.returncode != 0:
+        why = (child.stderr.strip().splitlines() or ["no word"])[-1]
+        return Check("hardening", FAIL, why, "report it, with this line and `uname -a`")
+    outcomes = json.loads(child.stdout)
+    if missing := [one for one in outcomes if one["state"] != "enforced"]:
+        detail = "; ".join(f"{one['mechanism']} not offered: {one['detail']}" for one in missing)
+        return Check("hardening", WARN, detail, "; ".join(one["fix"] for one in missing))
+    details = {one["mechanism"]: one["detail"] for one in outcomes}
+    return Check("hardening", OK, f"{', '.join(details)}; landlock has {details['landlock']}")
 
 
 def free_memory() -> Check:

@@ -15,7 +15,7 @@ from dlibos_orchestrator.runtime.processes import scan
 
 NAME: Final = "ps"
 HEADER: Final = ("TILE", "AT", "ROLE", "STATE", "PID", "RSS", "METRICS", "NIC")
-WIDE: Final = ("CORE", "OFFLOADS", "PROBLEM")
+WIDE: Final = ("CORE", "OFFLOADS", "FAULTS", "PROBLEM")
 
 
 def add(subparsers: Subparsers) -> None:
@@ -67,4 +67,10 @@ def _cells(row: TileRow, wide: bool) -> tuple[str, ...]:
     )
     if not wide:
         return narrow
-    return (*narrow, "compiled" if row.compiled else "pure", ",".join(row.offloads) or "-", row.problem or "-")
+    return (
+        *narrow,
+        "compiled" if row.compiled else "pure",
+        ",".join(row.offloads) or "-",
+        str(row.faults),
+        row.problem or "-",
+    )

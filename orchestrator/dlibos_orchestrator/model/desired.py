@@ -77,8 +77,8 @@ def _tile(
         role=role,
         domain=domain,
         draining=tile in options.compromised and role in (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_STACK),
-        address=f"unix:{directory / 'noc' / f'{tile}.sock'}",
-        memory=str(directory / "mem" / f"{tile}.sock"),
+        address=f"unix:{directory / 'noc' / str(tile) / 'sock'}",
+        memory=str(directory / "mem" / str(tile) / "sock"),
     )
     if domain:
         runs = options.domains[domain - 1]

@@ -3,9 +3,9 @@
 BASE/NAME.lock     held while `up` or `down` works on the mesh
 BASE/NAME/         mode 0700, gone after `down`
   mesh.json        message Mesh
-  status/T.json    message TileStatus, written by tile T
+  status/T/status.json  message TileStatus; tile T makes the directory and is alone in it
   log/P.log        what process P says
-  noc/T.sock mem/T.sock nic.sock
+  noc/T/sock mem/T/sock nic.sock
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class MeshDirectory:
 
     def check_length(self) -> None:
         """Raise MachineError when a socket's path would be too long."""
-        longest = len(os.fsencode(self.path / "mem" / f"{MAX_SIDE * MAX_SIDE}.sock"))
+        longest = len(os.fsencode(self.path / "mem" / str(MAX_SIDE * MAX_SIDE) / "sock"))
         if longest >= SOCKET_PATH_LIMIT:
             raise MachineError(
                 f"{self.path} is too long for unix sockets ({longest} of {SOCKET_PATH_LIMIT - 1} bytes); "
@@ -68,7 +68,7 @@ class MeshDirectory:
     def read_status(self, tile: int) -> mesh_pb2.TileStatus | None:
         """Return what a tile says of itself; None until it has said something."""
         try:
-            text = (self.path / "status" / f"{tile}.json").read_text()
+            text = (self.path / "status" / str(tile) / "status.json").read_text()
             return json_format.Parse(text, mesh_pb2.TileStatus())
         except (OSError, json_format.ParseError, UnicodeDecodeError):
             return None

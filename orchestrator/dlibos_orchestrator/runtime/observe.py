@@ -33,6 +33,7 @@ class TileRow(NamedTuple):
     offloads: tuple[str, ...]
     compiled: bool
     problem: str
+    hardening: tuple[str, ...] = ()
 
 
 def observe(directory: MeshDirectory) -> list[TileRow]:
@@ -82,6 +83,8 @@ def _row(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, pid: int, status: mesh_pb2.Ti
         offloads=tuple(said.offloads),
         compiled=said.compiled,
         problem=said.problem,
+        hardening=tuple(said.hardening),
+        faults=said.faults,
     )
 
 

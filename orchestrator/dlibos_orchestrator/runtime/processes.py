@@ -32,6 +32,7 @@ MODULES: Final = (
     CLIENTS_MODULE,
 )
 GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL
+KILLED: Final = 5.0  # seconds within which a killed process has gone, however busy the machine
 POLL: Final = 0.02  # seconds
 
 
@@ -110,15 +111,15 @@ def _value(argv: Sequence[str], flag: str) -> str | None:
 
 def stop_all(directory: Path) -> list[MeshProcess]:
     """End all processes of the mesh: SIGTERM, then SIGKILL. Return those that are still there (none, normally)."""
-    waiting = _signal_until_gone(directory, signal.SIGTERM)
+    waiting = _signal_until_gone(directory, signal.SIGTERM, GRACE)
     if waiting:
-        waiting = _signal_until_gone(directory, signal.SIGKILL)
+        waiting = _signal_until_gone(directory, signal.SIGKILL, KILLED)
     return waiting
 
 
-def _signal_until_gone(directory: Path, number: signal.Signals) -> list[MeshProcess]:
+def _signal_until_gone(directory: Path, number: signal.Signals, patience: float) -> list[MeshProcess]:
     signalled: set[int] = set()
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + patience
     while (running := scan(directory)) and time.monotonic() < deadline:
         for process in running:
             if process.pid not in signalled:

@@ -44,7 +44,7 @@ def three_rounds(errors: int = 0) -> list[Leg]:
 
 
 def row(tile: int, role: str, pid: int = 1, metrics_port: int = 9000) -> TileRow:
-    return TileRow(tile, tile, 0, role, READY, pid, 1 << 20, metrics_port, "", (), True, "")
+    return TileRow(tile, tile, 0, role, READY, pid, 1 << 20, metrics_port, "", (), True, "", (), 0)
 
 
 def web_result(errors: int = 0, objectives: tuple[Objective, ...] = ()) -> WebResult:

@@ -1,0 +1,60 @@
+"""The soak: what counts as a leak, and where the figures come from."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from dlibos_orchestrator.bench import soak
+from dlibos_orchestrator.bench.load import parse_requests
+from dlibos_orchestrator.bench.soak import Holdings, SoakResult, grown, parse_held
+
+REST = Holdings(tile=2, role="stack", pid=77, buffers=0, connections=0, descriptors=37, mappings=5, rss_bytes=50 << 20)
+
+
+def test_a_tile_at_rest_as_before_has_leaked_nothing() -> None:
+    assert grown(REST, REST) == []
+    assert grown(REST, REST._replace(descriptors=30, rss_bytes=60 << 20)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"buffers": 1}, "tile 2 (stack): buffers 0 -> 1"),
+        ({"descriptors": 38}, "tile 2 (stack): descriptors 37 -> 38"),
+        ({"mappings": 6}, "tile 2 (stack): mappings 5 -> 6"),
+        ({"connections": 3}, "tile 2 (stack): connections 0 -> 3"),
+        ({"rss_bytes": 100 << 20}, "tile 2 (stack): RSS 50 -> 100 MiB"),
+        ({"pid": 78}, "tile 2 (stack) did not live through it"),
+    ],
+)
+def test_what_has_grown_is_named(change: dict[str, Any], words: str) -> None:
+    after = REST._replace(**change)
+    assert grown(REST, after) == [words]
+    assert SoakResult(1, 1, 1.0, [REST, REST], [REST, after]).leaks == [words]
+
+
+def test_buffers_and_connections_are_read_from_the_metrics() -> None:
+    text = """\
+# TYPE dlibos_buffers_in_use gauge
+dlibos_buffers_in_use{tile="0",role="driver",pool="rx_small_1"} 3.0
+dlibos_buffers_in_use{tile="0",role="driver",pool="rx_large_1"} 1.0
+# TYPE dlibos_connections gauge
+dlibos_connections{tile="1",role="stack"} 7.0
+"""
+    assert parse_held(text) == (4, 7)
+
+
+def test_the_requests_of_a_run_are_counted_even_where_wrk_saw_errors() -> None:
+    assert parse_requests("  1234 requests in 2.00s, 1.00MB read\n  Socket errors: connect 0, read 3") == 1234
+    assert parse_requests("unable to connect") == 0
+
+
+def test_descriptors_and_mappings_are_those_of_the_process() -> None:
+    before = soak.count_descriptors(os.getpid())
+    with socket.socket():
+        assert soak.count_descriptors(os.getpid()) == before + 1
+    assert soak.count_mappings(os.getpid()) == 0
