@@ -34,6 +34,7 @@ class TileRow(NamedTuple):
     compiled: bool
     problem: str
     hardening: tuple[str, ...] = ()
+    faults: int = 0
 
 
 def observe(directory: MeshDirectory) -> list[TileRow]:
