@@ -22,6 +22,7 @@ from dlibos_node.attack.answer import Answer, Order, Step
 from dlibos_node.attack.ask import ask, loot, spoof
 from dlibos_node.attack.dial import Caller, repeat
 from dlibos_node.attack.process import Prey, read_mem
+from dlibos_node.hardening.capabilities import drop_capabilities
 from dlibos_node.identity import KEEPER, Context
 from dlibos_node.memory.descriptor import APP_INDEX, partition_number
 
@@ -123,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM."""
     parser = argparse.ArgumentParser(prog="outsider")
     parser.add_argument("--dir", type=Path, required=True)
+    drop_capabilities()
     asyncio.run(serve(parser.parse_args(arguments).dir))
     return 0
 

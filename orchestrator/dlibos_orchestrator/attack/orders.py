@@ -26,6 +26,7 @@ class Attacker:
         deadline = time.monotonic() + PATIENCE
         while not self._connected():
             if time.monotonic() > deadline:
+                self._socket.close()
                 raise MeshStateError(f"no attacker listens at {path}: see the log of its process")
             time.sleep(POLL)
         self._lines = self._socket.makefile("rb")

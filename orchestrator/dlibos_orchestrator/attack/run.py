@@ -43,7 +43,7 @@ def _perform(attacks: Sequence[Attack], mode: str, root: Path, notice: Notice) -
             seen = observe(stages.current(), attack, mode)
             result = judge(attack, mode, seen)
             notice(f"{mode} {number}/{len(attacks)} {attack.name}: {'' if result.ok else 'FAILED: '}{result.text}")
-            if seen.damage or seen.answer.error or seen.clients.errors or not seen.clients.requests:
+            if seen.damage or seen.answer.error or not stages.current().is_sound(seen.clients):
                 stages.discard()
             yield result
 

@@ -18,7 +18,7 @@ from dlibos_orchestrator.attack.counters import UNKNOWN, Counts
 from dlibos_orchestrator.attack.crowd import Crowd
 from dlibos_orchestrator.attack.orders import Attacker
 from dlibos_orchestrator.attack.page import ATTACKER_PORT, CANARY, HONEST_PORT, Secrets
-from dlibos_orchestrator.attack.verdict import Answer, Evidence
+from dlibos_orchestrator.attack.verdict import Answer, Clients, Evidence
 from dlibos_orchestrator.model.options import Domain, MeshOptions
 from dlibos_orchestrator.runtime import local, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
@@ -30,6 +30,7 @@ HONEST: Final = (0, 2, 4)
 DRIVER: Final = 0
 APPLICATION: Final = 4
 IDLE_SECONDS: Final = 3.0  # until all buffers must be back: acknowledgements may be delayed by 40 ms
+SOUND_SECONDS: Final = 2.0  # for clients to be served again after an attack they noticed
 SETTLED: Final = 0.1  # seconds between two looks: longer than an acknowledgement is delayed
 POLL: Final = 0.01
 WARM_UP: Final = 2  # rounds
@@ -119,6 +120,14 @@ class Stage:
         """Return in words which compromised tiles have lost a link: what they tried next would prove nothing."""
         lost = [role for role in COMPROMISED if self.order(role, "links").reached is not True]
         return tuple(f"the {role} tile's links stay down" for role in lost)
+
+    def is_sound(self, seen: Clients) -> bool:
+        """Tell whether the clients are served as before, or again."""
+        if not seen.errors:
+            return seen.requests > 0
+        before = self.crowd.counts(WARM_UP, SOUND_SECONDS)
+        after = self.crowd.counts(WARM_UP, SOUND_SECONDS)
+        return after.requests > before.requests and after.errors == before.errors
 
     def _settled(self) -> Counts:
         """Return the counts once the clients rest and two looks, some time apart, see the same buffers."""
