@@ -5,10 +5,10 @@ RUN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench bench-noc compile up down protos format clean distclean
+.PHONY: help demo test test-fast check bench bench-protection bench-noc compile up down protos format clean distclean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(READY): pyproject.toml deploy/venv.sh
 	@PYTHON="$(PYTHON)" sh deploy/venv.sh $(VENV)
@@ -35,6 +35,9 @@ compile: $(READY) ## compile the core with mypyc (needs a C compiler and Python'
 
 bench: compile ## the mesh beside nginx, interleaved (needs root, wrk, nginx, iproute2)
 	$(RUN)/dlibos bench web
+
+bench-protection: compile ## what protection costs, and what distribution costs, beside nginx (as bench)
+	$(RUN)/dlibos bench protection
 
 bench-noc: $(READY) ## what a gRPC frame costs with and without grpcio's event engine
 	$(RUN)/python tests/bench/noc_transport.py

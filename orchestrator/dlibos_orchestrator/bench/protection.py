@@ -54,6 +54,11 @@ class ProtectionResult(NamedTuple):
         """Requests that got no answer or a wrong one, of all servers."""
         return sum(leg.load.errors for leg in self.legs)
 
+    @property
+    def protected_path(self) -> float:
+        """CPU microseconds of a request through the protected mesh, at the fewest connections measured."""
+        return next(one.cpu_us_per_request for one in self.servers if one.server == PROTECTED)
+
 
 class Site(NamedTuple):
     """One server and the client in its namespace. `directory` is None for nginx, whose process `reference` is."""

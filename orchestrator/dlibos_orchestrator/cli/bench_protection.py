@@ -7,7 +7,7 @@ import secrets
 from argparse import ArgumentTypeError
 from typing import Final
 
-from dlibos_orchestrator.bench import protection, protection_report
+from dlibos_orchestrator.bench import protection, protection_json, protection_report
 from dlibos_orchestrator.bench.contrast import Objective
 from dlibos_orchestrator.cli import bench_values
 from dlibos_orchestrator.cli.bench_values import MISSED
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the benchmark and print what it came to."""
     result = protection.run(plan(args), notice)
     if args.output == "json":
-        print_json(protection_report.as_json(result))
+        print_json(protection_json.as_json(result))
     else:
         protection_report.print_report(result)
     return verdict(result)

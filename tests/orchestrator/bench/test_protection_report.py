@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from dlibos_orchestrator.bench.contrast import Objective
-from dlibos_orchestrator.bench.protection_report import as_json, print_report
+from dlibos_orchestrator.bench.protection_report import print_report
 from tests.orchestrator.bench.contests import result
 
 
@@ -23,6 +21,13 @@ def test_the_heading_says_what_the_figures_hold_for(tables: list[str]) -> None:
     assert "10 of 2 s for each server" in tables[0]
     assert "seed 7" in tables[0]
     assert "core: compiled" in tables[0]
+
+
+def test_a_busy_machine_is_said_to_be_one(capsys: pytest.CaptureFixture[str], tables: list[str]) -> None:
+    assert "WARNING" not in tables[0]
+    calm = result()
+    print_report(calm._replace(setting=calm.setting._replace(load_average=1.5)))
+    assert "WARNING the machine was busy" in capsys.readouterr().out
 
 
 def test_every_server_has_its_figures(tables: list[str]) -> None:
@@ -64,19 +69,3 @@ def test_objectives_say_whether_the_interval_agrees(tables: list[str]) -> None:
     rows = [cells(line) for line in tables[6].splitlines()[1:]]
     assert [row[-2] for row in rows] == ["met", "missed"]
     assert [row[-1] for row in rows] == ["yes", "yes"]
-
-
-def test_json_has_the_answers_and_the_raw_rounds() -> None:
-    data = json.loads(json.dumps(as_json(result(errors=1, objectives=(Objective("overhead", 0.02),)))))
-    assert data["benchmark"] == "protection"
-    assert data["errors"] == 40
-    assert data["plan"]["seed"] == 7
-    throughput = next(one for one in data["protection"]["answers"] if one["measure"] == "throughput")
-    assert throughput["cost"]["mean"] == pytest.approx(0.01, abs=1e-4)
-    assert throughput["ratio"]["pairs"] == 10
-    assert (data["distribution"]["ours"], data["distribution"]["theirs"]) == ("unprotected", "fused")
-    assert data["parts"]["adds_up"] is True
-    assert data["parts"]["sum"]["mean"] == pytest.approx(0.7)
-    assert data["objectives"][0]["objective"] == "overhead"
-    assert len(data["legs"]) == 40
-    assert len(data["parts"]["raw"]["us_per_request"]) == 5
