@@ -18,6 +18,8 @@ BUILD = NODE.parent / "build" / "mypyc"
 ROOMS = ("wire", "tcp", "tcp/congestion", "stack")
 MODULES = (
     "memory/descriptor.py",
+    "memory/calibration.py",
+    "memory/checked.py",
     "memory/fault.py",
     "memory/layout.py",
     "memory/partition.py",
@@ -29,8 +31,10 @@ MODULES = (
     "noc/queues.py",
     "nic/device.py",
     "nic/tap.py",
+    "nic/virtio.py",
     "roles/app.py",
     "roles/app_events.py",
+    "roles/direct.py",
     "roles/dispatch.py",
     "roles/driver.py",
     "roles/fused.py",

@@ -21,6 +21,7 @@ from dlibos_node.hardening.apply import harden
 from dlibos_node.hardening.profile import own_places, profile, status_file
 from dlibos_node.identity import Credentials
 from dlibos_node.journal import Journal
+from dlibos_node.memory import calibration
 from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
 from dlibos_node.memory.foreign import Foreign, Owner
 from dlibos_node.memory.handover import Handover
@@ -100,6 +101,7 @@ class Agent:
         own = self._own_partitions()
         if self.tile.role in nics.OWNERS:
             self._device = await assembly.open_device(self.mesh, self.tile, self._credentials)
+        self._collector.watch_protection(rights.mode(self.mesh), calibration.costs() if self.protected else {})
         self._harden()
         serve(metrics)
         if own:

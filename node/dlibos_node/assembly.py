@@ -21,8 +21,10 @@ from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.app import App
+from dlibos_node.roles.app_events import AppEvents
+from dlibos_node.roles.direct import APP, STACK, DirectEvents, DirectPort
 from dlibos_node.roles.driver import Driver
-from dlibos_node.roles.fused import Fused, Inbox, LocalPeers, NoTimers
+from dlibos_node.roles.fused import Fused, Inbox, LocalPeers
 from dlibos_node.roles.reception import Reception
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.rx import RxMemory
@@ -83,15 +85,21 @@ def build_driver(
     )
 
 
-def build_stack(parts: Parts, own: Partition, flush: Callable[[], None]) -> Stack:
-    """Build a stack role."""
+def build_stack(
+    parts: Parts,
+    own: Partition,
+    flush: Callable[[], None],
+    port: TxPort | None = None,
+    events: AppEvents | None = None,
+) -> Stack:
+    """Build a stack role. Frames go to driver tiles and events to application tiles unless told otherwise."""
     mesh, nic = parts.mesh, parts.mesh.nic
     address = config.interface_address(nic.address, "nic.address")
     stacks = sum(entry.role == mesh_pb2.ROLE_STACK for entry in mesh.tiles)
     return Stack(
         Interface(config.mac_address(nic.mac, "nic.mac"), int(address.ip), nic.mtu),
         TcpConfig(mss=nic.mtu - 40),
-        TxPort(own, share=0.5 / max(stacks, 1)),
+        port or TxPort(own, share=0.5 / max(stacks, 1)),
         parts.queues,
         parts.peers["driver"],
         parts.peers["app"],
@@ -103,6 +111,7 @@ def build_stack(parts: Parts, own: Partition, flush: Callable[[], None]) -> Stac
         secret=secrets.token_bytes(32),
         backlog=mesh.tunables.backlog,
         protected=parts.protected,
+        events=events,
     )
 
 
@@ -119,31 +128,24 @@ def build_app(parts: Parts, own: Partition, flush: Callable[[], None]) -> tuple[
 
 def build_fused(parts: Parts, device: Device, own: Sequence[Partition]) -> tuple[Fused, registry.App]:
     """Build all three roles in one tile, tied together."""
-    peers = LocalPeers(parts.tile.tile)
-    inboxes = Inbox(peers.stack_to_driver), Inbox(peers.driver_to_stack, peers.app_to_stack), Inbox(peers.stack_to_app)
-    seen: Sequence[dict[str, list[Peer]]] = (
-        {"stack": [peers.driver_to_stack]},
-        {"driver": [peers.stack_to_driver], "app": [peers.stack_to_app]},
-        {"stack": [peers.app_to_stack]},
-    )
+    peers, loop = LocalPeers(), asyncio.get_running_loop()
+    stack_inbox, app_inbox = Inbox(peers.app_to_stack), Inbox(peers.stack_to_app)
     foreign = Foreign()
     foreign.partitions.update((partition.number, partition) for partition in own)
-    of_driver, of_stack, of_app = (
-        parts._replace(
-            queues=inbox, foreign=foreign, peers={role: {p.number: p for p in who} for role, who in one.items()}
-        )
-        for inbox, one in zip(inboxes, seen, strict=True)
-    )
+    alone = parts._replace(foreign=foreign, peers={"driver": {}, "stack": {}, "app": {}})
+    of_stack = alone._replace(queues=stack_inbox, peers={"driver": {}, "app": {APP: peers.stack_to_app}})
+    of_app = alone._replace(queues=app_inbox, peers={"stack": {STACK: peers.app_to_stack}})
     fused: Fused
 
     def run(_number: int = 0) -> None:
         fused.run()
 
-    *received, sent_by_stack, sent_by_app = own
-    driver = build_driver(of_driver, device, received, run, NoTimers(asyncio.get_running_loop()), hold=0)
-    stack = build_stack(of_stack, sent_by_stack, run)
-    app, application = build_app(of_app, sent_by_app, run)
-    fused = Fused(driver, stack, app, *inboxes)
+    *received, headers, payload = own
+    driver = build_driver(alone, device, received, run, loop, hold=0)
+    app, application = build_app(of_app, payload, run)
+    port = DirectPort(headers, device, driver.memory, payload, driver.drops)
+    stack = build_stack(of_stack, headers, run, port, DirectEvents(port, app.sockets))
+    fused = Fused(driver, stack, app, stack_inbox, app_inbox, parts.tile.tile, loop)
     fused.start(peers)
     return fused, application
 

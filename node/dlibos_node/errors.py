@@ -31,5 +31,9 @@ class RefusedError(IdentityError):
         self.reason = reason
 
 
+class MeasurementError(DlibosError):
+    """A measurement inside the process did not do what it was to measure."""
+
+
 class HardeningError(DlibosError):
     """A protection that this kernel offers could not be put in place."""

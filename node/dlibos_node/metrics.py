@@ -17,11 +17,10 @@ from dlibos_node.apps.web.statistics import WebStatistics
 from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
+from dlibos_node.protection_metrics import ProtectionMetrics, Sample
 from dlibos_node.roles.app import App
 from dlibos_node.roles.driver import Driver
 from dlibos_node.roles.stack import Stack
-
-Sample = tuple[tuple[str, ...], float]
 
 
 def listen(collector: Collector, host: str, port: int) -> WSGIServer:
@@ -54,7 +53,12 @@ class TileCollector(Collector):
         self._peers = peers
         self._faults = faults
         self._handover: Mapping[Any, int] = {}
-        self._sources: list[Callable[[], Iterator[Metric]]] = [self._process, self._noc, self._protection]
+        self._protection = ProtectionMetrics(faults, self._counter, self._gauge)
+        self._sources: list[Callable[[], Iterator[Metric]]] = [self._process, self._noc, self._protection.families]
+
+    def watch_protection(self, mode: str, costs: Mapping[str, float]) -> None:
+        """Say in which mode the mesh runs, and what one check costs by kind, in CPU seconds."""
+        self._protection.mode, self._protection.costs = mode, costs
 
     def watch_handover(self, refused: Mapping[Any, int]) -> None:
         """Add who was refused this tile's memory to the drops."""
@@ -145,16 +149,6 @@ class TileCollector(Collector):
         )
         refused: list[Sample] = [((reason.value,), n) for reason, n in self._queues.refused.items()]
         yield self._counter("noc_refused", "Links and frames refused.", ("reason",), refused)
-
-    def _protection(self) -> Iterator[Metric]:
-        refused: list[Sample] = [
-            ((str(source), fault.value), count) for (fault, source), count in list(self._faults.counts.items())
-        ]
-        text = "Messages of other tiles that were refused, by the sender and the reason."
-        yield self._counter("protection_faults", text, ("source", "reason"), refused)
-        answered: list[Sample] = [((str(tile),), count) for tile, count in list(self._faults.answered.items())]
-        text = "Messages of this tile that another one said it refused."
-        yield self._counter("protection_faults_answered", text, ("destination",), answered)
 
     def _driver(self, driver: Driver) -> Iterator[Metric]:
         device, memory = driver.device.statistics, driver.memory

@@ -22,6 +22,13 @@ def is_protected(mesh: mesh_pb2.Mesh) -> bool:
     return mesh.protection in (mesh_pb2.PROTECTION_PROTECTED, mesh_pb2.PROTECTION_UNSPECIFIED)
 
 
+def mode(mesh: mesh_pb2.Mesh) -> str:
+    """Return "protected", "unprotected" or "fused"."""
+    if is_protected(mesh):
+        return "protected"
+    return mesh_pb2.Protection.Name(mesh.protection).removeprefix("PROTECTION_").lower()
+
+
 def receive_domains(mesh: mesh_pb2.Mesh) -> list[int]:
     """Return the domains a driver has an RX partition for: with only one, it gets whatever arrives."""
     domains = list(range(1, len(mesh.domains) + 1))

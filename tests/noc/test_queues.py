@@ -168,3 +168,14 @@ def test_a_new_link_starts_with_fresh_credits_and_an_empty_outbox() -> None:
     pair.a.connected([CAPACITY] * 4)
     assert pair.a.credits == [CAPACITY] * 4
     assert pair.a.take() == []
+
+
+def test_a_payload_word_that_looks_like_a_header_is_none() -> None:
+    pair = Pair()
+    head = pair.a.header(7, 1, 2)
+    for payload in ([head, head], [head, 0], [0, head], []):
+        pair.a.post(1, 7, *payload)
+        pair.a.post(1, 7, head, head)
+    pair.carry()
+    payloads = [payload for _, _, payload in pair.queues.drain(1)]
+    assert payloads == [[head, head], [head] * 2, [head, 0], [head] * 2, [0, head], [head] * 2, [], [head] * 2]

@@ -30,6 +30,7 @@ def families() -> dict[str, dict[str, Metric]]:
     found: dict[str, dict[str, Metric]] = {}
     for tile, role in zip(world.chip.tiles, ("driver", "stack", "app"), strict=True):
         collector = TileCollector(tile.number, role, tile.queues, tile.peers, tile.faults)
+        collector.watch_protection("protected", {"descriptor": 1e-6, "lease": 2e-6})
         if role == "driver":
             collector.watch_driver(world.chip.drivers[0])
         elif role == "stack":
@@ -51,6 +52,26 @@ def test_requests_are_counted_on_their_way(families: dict[str, dict[str, Metric]
     assert total(families["driver"]["dlibos_nic_frames"], direction="in") >= 12  # handshake, requests
     assert total(families["stack"]["dlibos_noc_messages_received"], source="0") >= 12
     assert total(families["app"]["dlibos_noc_messages_received"], source="1") >= 20
+
+
+def test_checks_are_counted_by_kind_and_have_their_price(families: dict[str, dict[str, Metric]]) -> None:
+    checks = {role: family["dlibos_protection_checks"] for role, family in families.items()}
+    # Each request is an RX descriptor, a RECV, a SEND, and a TX of header and payload.
+    assert total(checks["stack"], kind="descriptor") >= 20
+    assert total(checks["stack"], kind="connection") >= 20  # SEND and RECV_DONE
+    assert total(checks["app"], kind="descriptor") == 10
+    assert total(checks["driver"], kind="descriptor") >= 20
+    assert total(checks["driver"], kind="lease") >= 12
+    assert total(checks["app"], kind="role") == total(families["app"]["dlibos_noc_messages_received"])
+    for role in ("driver", "app"):
+        seconds = families[role]["dlibos_protection_check_cpu_seconds"]
+        assert total(seconds, kind="descriptor") == pytest.approx(total(checks[role], kind="descriptor") * 1e-6)
+        assert total(seconds, kind="lease") == pytest.approx(total(checks[role], kind="lease") * 2e-6)
+
+
+def test_the_mode_is_one_of_three(families: dict[str, dict[str, Metric]]) -> None:
+    mode = families["stack"]["dlibos_protection_mode"]
+    assert (total(mode), total(mode, mode="protected"), total(mode, mode="fused")) == (1, 1, 0)
 
 
 def test_every_sample_names_its_tile_and_role(families: dict[str, dict[str, Metric]]) -> None:

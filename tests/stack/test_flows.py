@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
+import pytest
+
+from dlibos_node.stack.flows import TICK
 from dlibos_node.stack.listeners import Listeners
 from dlibos_node.stack.ports import Drop
 from dlibos_node.tcp import event
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.wire.tcp import RST, SYN
-from tests.support.applications import EchoServer
-from tests.support.chip import Chip
+from tests.support.applications import Echo, EchoServer
+from tests.support.chip import Chip, Timer
 from tests.support.world import World
 
 FLAGS_AT = 10 + 14 + 20 + 13
@@ -114,3 +118,36 @@ def test_initial_sequence_numbers_differ_by_tuple_and_move_with_time() -> None:
     one, other = flows.initial_sequence(1, 0), flows.initial_sequence(2, 0)
     assert one != other
     assert flows.initial_sequence(1, 4000) == (one + 1000) & 0xFFFF_FFFF
+
+
+class Silent(Echo):
+    """Reads and says nothing."""
+
+    def received(self, data: memoryview) -> None:
+        pass
+
+
+def test_timers_of_many_connections_ring_together_and_none_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(Silent)
+    chip, clock = world.chip, world.chip.clock
+    visitors = [world.connect() for _ in range(20)]
+    world.pass_time(2, step=0.5)  # the handshakes' timers
+    rings: set[int] = set()
+    call_at = clock.call_at
+
+    def noting(when: float, callback: Callable[[], None]) -> Timer:
+        rings.add(round(when * 1e6))
+        return call_at(when, callback)
+
+    monkeypatch.setattr(clock, "call_at", noting)
+    first = clock.now
+    for visitor in visitors:
+        world.send(visitor, b"x")
+        clock.advance(0.0001)
+    clock.advance(first + 0.0399 - clock.now)
+    assert chip.transmitted() == []
+    clock.advance(0.0021 + TICK / 1e6)
+    chip.settle()
+    assert len(chip.transmitted()) == 20  # one delayed ACK each
+    rings.discard(round(clock.now * 1e6))  # the driver's, which waits for nothing
+    assert len(rings) <= 2

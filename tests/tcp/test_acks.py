@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
-from dlibos_node.tcp import event
+from dlibos_node.tcp import acks, event
 from dlibos_node.tcp.statistics import Drop
 from dlibos_node.tcp.timers import NEVER
 from tests.tcp.dialogue import MSS, WINDOW, bulk, established
@@ -125,3 +127,30 @@ def test_round_trip_time_is_measured_on_answers() -> None:
         d.write(100).expect("PA", length=100)
         d.wait(80_000).send("A")
     assert d.connection.rto.srtt == 80_000 * (1 - (7 / 8) ** 2)
+
+
+def everything(t: object) -> object:
+    """All that an object holds, objects in it included, as something to compare."""
+    if isinstance(t, list | tuple | deque):
+        return [everything(item) for item in t]
+    if t is None or isinstance(t, int | bytes):
+        return t
+    held = {name: getattr(t, name) for name in dir(t) if not name.startswith("_")}  # compiled classes have no slots
+    return {name: everything(value) for name, value in held.items() if not callable(value)}
+
+
+@pytest.mark.parametrize("sizes", [(1,), (300, 200), (9 * MSS,), (MSS, 2 * MSS, 3 * MSS)])
+@pytest.mark.parametrize("passed", [0, 30_000])
+def test_the_short_way_for_an_ack_of_everything_is_the_long_way(sizes: tuple[int, ...], passed: int) -> None:
+    long, short = established(), established()
+    for d in (long, short):
+        for size in sizes:
+            d.write(size)
+        d.now += passed
+    t = short.connection
+    arguments = (t.rcv_nxt, t.snd_max, 4000)
+    assert acks.on_ack(long.connection, *arguments, True, long.now)
+    acks.all_of_it(t, *arguments, short.now)
+    assert everything(t) == everything(long.connection)
+    assert t.events == [(event.ACKED, sum(sizes))]
+    assert t.deadline == NEVER

@@ -21,8 +21,8 @@ GENERATIONS: Final = 1 << 16
 class Buffers:
     """The buffers of one pool of a partition this tile owns.
 
-    A buffer is free, with its owner (SELF), or leased to a tile. In a protected partition each change of a generation
-    is published in the partition's table, where readers find it.
+    A buffer is free, with its owner (SELF), or leased to a tile. With leases each change of a generation is
+    published in the partition's table, where readers find it.
     """
 
     __slots__ = (
@@ -36,7 +36,7 @@ class Buffers:
         self.count = pool.count
         self.end = pool.end
         self._first = pool.first
-        self._published: memoryview | None = partition.generations if partition.protected else None
+        self._published: memoryview | None = partition.generations if partition.leases else None
         self._free = list(range(pool.count - 1, -1, -1))
         self._holder = [FREE] * pool.count
         self._generation = [partition.epoch] * pool.count

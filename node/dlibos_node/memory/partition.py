@@ -34,16 +34,18 @@ class Partition:
     """A mapped partition: `view` is writable in the owner, read-only elsewhere, and has no seams (layout.py).
 
     `generations` holds the current generation of every buffer; `epoch` is the first one of an owner's buffers, drawn at
-    its start, so that what an earlier process of the same tile lent is not taken for its own.
+    its start, so that what an earlier process of the same tile lent is not taken for its own. With `leases` the owner
+    publishes the generations, and takes a buffer back only from whom it was lent to.
     """
 
-    __slots__ = ("_map", "epoch", "fd", "generations", "layout", "number", "protected", "view")
+    __slots__ = ("_map", "epoch", "fd", "generations", "layout", "leases", "number", "protected", "view")
 
-    def __init__(self, number: int, fd: int, protection: int, *, protected: bool) -> None:
+    def __init__(self, number: int, fd: int, protection: int, *, protected: bool, leases: bool) -> None:
         layout: Layout = layout_of(number)
         self.number = number
         self.fd = fd
         self.protected = protected
+        self.leases = leases
         self.layout = layout
         self.epoch = secrets.randbelow(1 << 16)
         self._map = mmap.mmap(fd, layout.size, mmap.MAP_SHARED, protection)
@@ -51,11 +53,15 @@ class Partition:
         self.generations: memoryview = self.view[layout.payload : layout.payload + 2 * layout.slots].cast("H")
 
     @classmethod
-    def create(cls, number: int, *, protected: bool = True) -> Partition:
-        """Make a partition this tile owns; pages cost memory only once they are touched."""
+    def create(cls, number: int, *, protected: bool = True, leases: bool | None = None) -> Partition:
+        """Make a partition this tile owns; pages cost memory only once they are touched.
+
+        `leases` is as `protected` unless their costs are to be told apart (cost.chip).
+        """
         fd = os.memfd_create(f"dlibos-{number}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, layout_of(number).size)
-        made = cls(number, fd, mmap.PROT_READ | mmap.PROT_WRITE, protected=protected)
+        leases = protected if leases is None else leases
+        made = cls(number, fd, mmap.PROT_READ | mmap.PROT_WRITE, protected=protected, leases=leases)
         fcntl.fcntl(fd, F_ADD_SEALS, OWNER_WRITES if protected else FIXED_SIZE)
         return made
 
@@ -69,7 +75,7 @@ class Partition:
         try:
             check_memory(number, fd, OWNER_WRITES if protected else FIXED_SIZE)
             access = mmap.PROT_READ if protected else mmap.PROT_READ | mmap.PROT_WRITE
-            return cls(number, fd, access, protected=protected)
+            return cls(number, fd, access, protected=protected, leases=protected)
         except PartitionError:
             os.close(fd)
             raise

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from dlibos_node.memory.checked import Checked
 from dlibos_node.memory.fault import CODES, Fault
 from dlibos_node.noc import tags
 from dlibos_node.noc.peer import Peer
@@ -26,10 +27,11 @@ class Event(NamedTuple):
 class Faults:
     """`peers` are the tiles that can be answered, by number."""
 
-    __slots__ = ("_peers", "answered", "counts", "events", "gone")
+    __slots__ = ("_peers", "answered", "checked", "counts", "events", "gone")
 
     def __init__(self, peers: Mapping[int, Peer]) -> None:
         self._peers = peers
+        self.checked = Checked()
         self.counts: Counter[tuple[Fault, int]] = Counter()
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)  # taken by whoever publishes them
         self.gone = 0  # messages that named the memory of a process that has ended

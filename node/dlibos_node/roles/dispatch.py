@@ -36,13 +36,14 @@ class Dispatch:
     `tables` are by role of the sender. Without protection every tile may call all of them.
     """
 
-    __slots__ = ("_all", "_by_source", "_faults", "_queues", "drops")
+    __slots__ = ("_all", "_by_source", "_checked", "_faults", "_queues", "drops")
 
     def __init__(
         self, queues: Queues, tables: Mapping[str, Table], peers: Iterable[Peer], faults: Faults, *, protected: bool
     ) -> None:
         answer: Table = {tags.FAULT: (faults.on_fault, 2)}
         self._queues = queues
+        self._checked = faults.checked if protected else None
         self._faults = faults
         self._all: dict[int, tuple[Handler, int]] = {**answer}
         for table in tables.values():
@@ -55,7 +56,10 @@ class Dispatch:
         """Empty the demux queues."""
         by_source = self._by_source
         for queue in ORDER:
-            for source, tag, payload in self._queues.drain(queue):
+            messages = self._queues.drain(queue)
+            if self._checked is not None:
+                self._checked.roles += len(messages)
+            for source, tag, payload in messages:
                 entry = by_source[source].get(tag)
                 if entry is None:
                     self._refuse(source, tag)

@@ -86,6 +86,7 @@ class Driver:
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._faults = faults
+        self._checked = faults.checked
         self._protected = protected
         self._clock = clock
         self._flush = flush
@@ -186,47 +187,53 @@ class Driver:
     def _transmit(self, source: int, payload: list[int], _now: int) -> None:
         """`payload` is the meta word, then place and lease word of each part (noc.tags)."""
         self._done[source] += 1
-        if self._protected and self._refuses(source, payload):
-            return
         meta = payload[0]
         parts: list[Buffer] = [virtio.tcp4_header(bool(meta & tags.TX_NEEDS_CHECKSUM), meta >> 16, meta >> 8 & 0xFF)]
-        foreign = self._partitions
+        good = self._gather(source, payload, parts) if self._protected else self._gather_unchecked(payload, parts)
+        if good and not self.device.transmit(parts):
+            self.drops[Drop.DEVICE] += 1
+
+    def _gather(self, source: int, payload: list[int], parts: list[Buffer]) -> bool:
+        """Append what is to be sent; False if a part is not the sender's header, an application's payload, or current.
+
+        One pass: what is checked is what is sent.
+        """
+        self._checked.descriptors += len(payload) >> 1
+        fault: Fault | None = Fault.BOUNDS if len(payload) & 1 == 0 else None
+        for i in range(1, len(payload) - 1, 2):
+            place, lease = payload[i], payload[i + 1]
+            number = lease >> 48
+            partition = self._partitions.get(number)
+            if not (owner(number) == source if i == 1 else number & INDEX_MASK == APP_INDEX):
+                fault = Fault.PARTITION
+            elif partition is None:
+                fault = self._foreign.missing(number)
+            else:
+                fault = fault or partition.check(place, lease)
+                parts.append(partition.view[place >> 32 : (place >> 32) + (place & LOW32)])
+            if fault is not None:
+                self._faults.report(source, fault, tags.TX)
+                return False
+        return True
+
+    def _gather_unchecked(self, payload: list[int], parts: list[Buffer]) -> bool:
+        """Append what is to be sent, whoever says so (the unprotected mode)."""
+        partitions = self._partitions
         try:
             for i in range(1, len(payload), 2):
                 place = payload[i]
                 offset = place >> 32
-                parts.append(foreign[payload[i + 1] >> 48].view[offset : offset + (place & LOW32)])
+                parts.append(partitions[payload[i + 1] >> 48].view[offset : offset + (place & LOW32)])
         except (KeyError, IndexError):
             self.drops[Drop.DESCRIPTOR] += 1
-            return
-        if not self.device.transmit(parts):
-            self.drops[Drop.DEVICE] += 1
-
-    def _refuses(self, source: int, payload: list[int]) -> bool:
-        """Whether a part is not the sender's own header, or not an application's payload, or not current."""
-        fault = Fault.BOUNDS if len(payload) & 1 == 0 else self._examine(source, payload)
-        if fault is None:
             return False
-        self._faults.report(source, fault, tags.TX)
         return True
 
-    def _examine(self, source: int, payload: list[int]) -> Fault | None:
-        for i in range(1, len(payload), 2):
-            lease = payload[i + 1]
-            number = lease >> 48
-            partition = self._partitions.get(number)
-            mine = owner(number) == source if i == 1 else number & INDEX_MASK == APP_INDEX
-            if not mine:
-                return Fault.PARTITION
-            fault = self._foreign.missing(number) if partition is None else partition.check(payload[i], lease)
-            if fault is not None:
-                return fault
-        return None
-
     def _release(self, source: int, payload: list[int], _now: int) -> None:
-        if not self._protected:
+        if not self.memory.leases:
             self._release_unchecked(payload)
             return
+        self._checked.leases += len(payload)
         release = self.memory.release
         for word in payload:
             fault = release(word, source)

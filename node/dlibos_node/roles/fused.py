@@ -1,32 +1,33 @@
 """Driver, stack and application in one tile, run to completion: what Rusty, mTCP and F-Stack do. Nothing is distributed
-and nothing protected. The roles are the same; their messages are read where they were written.
+and nothing protected. The roles' work is done by the same code; what would cross the NoC between driver and stack, and
+from the stack to the application, is a call (`direct`). What the application sends is read where it was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
+from dlibos_node.memory.descriptor import LOW32
+from dlibos_node.nic import virtio
 from dlibos_node.noc import message
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Message, Queues
+from dlibos_node.roles import driver as drivers
 from dlibos_node.roles.app import App as AppRole
+from dlibos_node.roles.direct import APP, STACK
 from dlibos_node.roles.driver import Driver
 from dlibos_node.roles.role import Clock
+from dlibos_node.roles.rx import Received
 from dlibos_node.roles.stack import Stack
+from dlibos_node.stack.host import Frame
 
 UNBOUNDED: Final = 1 << 40  # words: there is no queue to overflow
-# The roles' numbers among themselves; the driver has the tile's own, as its partitions have.
-STACK: Final = message.MAX_TILE
-APP: Final = message.MAX_TILE - 1
 
 
 class LocalPeers:
-    """How the roles of one tile see each other: who writes to whom."""
+    """How the stack and the application of one tile see each other: who writes to whom."""
 
-    def __init__(self, tile: int) -> None:
-        self.driver_to_stack = _peer(tile, STACK, "stack")
-        self.stack_to_driver = _peer(STACK, tile, "driver")
+    def __init__(self) -> None:
         self.stack_to_app = _peer(STACK, APP, "app")
         self.app_to_stack = _peer(APP, STACK, "stack")
 
@@ -38,30 +39,25 @@ def _peer(me: int, number: int, role: str) -> Peer:
 
 
 class Inbox(Queues):
-    """Demux queues without a network: what the senders' peers hold for this role."""
+    """Demux queues without a network: what the sender's peer holds for this role."""
 
-    def __init__(self, *senders: Peer) -> None:
+    def __init__(self, sender: Peer) -> None:
         super().__init__()
-        self._from = list(senders)
+        self._from = sender
 
     def drain(self, queue: int) -> list[Message]:
         """Take all messages of one queue."""
         taken: list[Message] = []
-        for peer in self._from:
-            words = peer.waiting[queue]
-            if words:
-                _split(words, peer.me, taken)
-                del words[:]  # in place: the sender's role keeps the list
+        words = self._from.waiting[queue]
+        if words:
+            _split(words, self._from.me, taken)
+            del words[:]  # in place: the sender's role keeps the list
         return taken
 
     @property
     def waits(self) -> bool:
         """Whether a message waits."""
-        for peer in self._from:
-            for queue in peer.waiting:
-                if queue:
-                    return True
-        return False
+        return any(map(len, self._from.waiting))
 
 
 def _split(words: list[int], source: int, taken: list[Message]) -> None:
@@ -73,62 +69,59 @@ def _split(words: list[int], source: int, taken: list[Message]) -> None:
         at = after
 
 
-class NoTimers:
-    """The clock of a driver that never holds anything: whoever calls it passes its messages on at once."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def time(self) -> float:
-        """Monotonic seconds."""
-        return self._clock.time()
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> object:
-        """Do nothing."""
-        del when, callback
-        return None
-
-
 class Fused:
-    """The three roles and the inboxes they were built on."""
+    """The three roles, and the inboxes of stack and application."""
 
     def __init__(
-        self, driver: Driver, stack: Stack, app: AppRole, driver_inbox: Inbox, stack_inbox: Inbox, app_inbox: Inbox
+        self, driver: Driver, stack: Stack, app: AppRole, stack_inbox: Inbox, app_inbox: Inbox, tile: int, clock: Clock
     ) -> None:
         self.driver = driver
         self.stack = stack
         self.app = app
+        self._stack_inbox = stack_inbox
+        self._app_inbox = app_inbox
+        self._tile = tile
+        self._clock = clock
         self._running = False
-        self._steps: list[tuple[Inbox, Callable[[], None]]] = [
-            (stack_inbox, stack.drain), (app_inbox, app.drain), (driver_inbox, driver.drain),
-        ]  # fmt: skip
 
     def start(self, peers: LocalPeers) -> None:
-        """Make the roles known to each other, as links do when they come up."""
-        self.driver.changed(peers.driver_to_stack)
-        self.stack.changed(peers.stack_to_driver)
+        """Make stack and application known to each other, as links do when they come up."""
         self.stack.changed(peers.stack_to_app)
         self.app.changed(peers.app_to_stack)
         self.run()
 
     def readable(self) -> None:
-        """Frames wait at the device."""
-        self.driver.readable()
+        """Frames wait at the device: read and handle up to BUDGET, each to its end, then what the application did."""
+        read, receive = self.driver.memory.read, self.driver.device.receive
+        now = int(self._clock.time() * 1e6)
+        for _ in range(drivers.BUDGET):
+            frame = read(receive)
+            if frame is None:
+                break
+            self._take(frame, now)
         self.run()
 
+    def _take(self, frame: Received, now: int) -> None:
+        offset, length = frame.offset + virtio.HEADER_LENGTH, frame.length - virtio.HEADER_LENGTH
+        if length < virtio.ETHERNET_LENGTH:
+            frame.pool.put(frame.slot)
+            self.driver.drops[drivers.Drop.RUNT] += 1
+            return
+        verified = bool(frame.view[frame.offset])  # NEEDS_CSUM or DATA_VALID
+        lease = frame.pool.lease(frame.slot) | offset & LOW32
+        self.stack.host.receive(Frame(frame.view, offset, length, lease, verified, True, self._tile), now)
+
     def run(self) -> None:
-        """Let the roles work until none has a message."""
+        """Let application and stack work until neither has anything from the other."""
         if self._running:
             return  # called by a role that runs: the loop below comes round to what it wrote
         self._running = True
         try:
             moved = True
             while moved:
-                moved = False
-                for inbox, drain in self._steps:
-                    if inbox.waits:
-                        moved = True
-                        drain()
+                self.app.drain()
+                self.stack.drain()
+                moved = self._stack_inbox.waits or self._app_inbox.waits
         finally:
             self._running = False
 

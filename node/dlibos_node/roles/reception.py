@@ -20,12 +20,16 @@ ATTEMPTS: Final = 64  # frames that may be lost in one read before others get th
 
 
 class Reception:
-    """A driver's RX memories by domain. `domains` maps a port to its domain's number."""
+    """A driver's RX memories by domain. `domains` maps a port to its domain's number.
 
-    __slots__ = ("_by_number", "_domains", "_only", "_staging", "memories")
+    `leases`: whether a buffer comes back only from whom it was lent to.
+    """
+
+    __slots__ = ("_by_number", "_domains", "_only", "_staging", "leases", "memories")
 
     def __init__(self, memories: Mapping[int, RxMemory], domains: Mapping[int, int]) -> None:
         self.memories = dict(memories)
+        self.leases = all(memory.leases for memory in self.memories.values())
         self._domains = dict(domains)
         self._by_number = {memory.number: memory for memory in self.memories.values()}
         several = len(self.memories) > 1

@@ -39,11 +39,13 @@ class RxMemory:
     """Buffers of an RX partition with room for any frame up to LARGE bytes."""
 
     __slots__ = (
-        "_large_views", "_next_large", "_scratch", "_small_views", "large", "number", "overflowed", "small", "view",
+        "_large_views", "_next_large", "_scratch", "_small_views", "large", "leases", "number", "overflowed", "small",
+        "view",
     )  # fmt: skip
 
     def __init__(self, partition: Partition) -> None:
         self.number = partition.number
+        self.leases = partition.leases
         self.view = view = partition.view
         self.small = Buffers(partition, partition.layout.pools[0])
         self.large = Buffers(partition, partition.layout.pools[1])

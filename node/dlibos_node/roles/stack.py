@@ -56,16 +56,19 @@ class Stack:
         secret: bytes,
         backlog: int,
         protected: bool,
+        events: AppEvents | None = None,
     ) -> None:
+        """`events`: who is told what happens to connections; the tiles of `apps`, by messages, unless given."""
         self.drops: Counter[Drop] = Counter()
         self.port = port
-        self._events = AppEvents(apps, port)
+        self._events = events or AppEvents(apps, port)
         self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
         self._apps = apps
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._ports = ports
         self._faults = faults
+        self._checked = faults.checked
         self._protected = protected
         self._clock = clock
         self._flush = flush
@@ -108,6 +111,7 @@ class Stack:
             return
         offset, length = place >> 32, place & LOW32
         if self._protected:
+            self._checked.descriptors += 1
             # The generation is the sender's own to say: it owns the buffer and lends it with this message.
             if owner(number) != source or number & INDEX_MASK >= TX_INDEX:
                 self._faults.report(source, Fault.PARTITION, tags.RX)
@@ -121,6 +125,7 @@ class Stack:
         self.host.receive(Frame(partition.view, offset, length, word, verified, answer, source), now)
 
     def _done(self, source: int, payload: list[int], _now: int) -> None:
+        self._checked.counts += self._protected
         if not self.port.done(source, payload[0]) and self._protected:
             self._faults.report(source, Fault.EXCESS, tags.TX_DONE)
 
@@ -136,6 +141,7 @@ class Stack:
         self._apps[source].post(tags.EVENTS, tags.LISTENING, port, error)
 
     def _flow(self, source: int, handle: int, tag: int) -> Flow | None:
+        self._checked.connections += self._protected
         flow = self.host.flows.find(handle)
         if flow is None:
             self.drops[Drop.CLOSED] += 1
@@ -151,6 +157,7 @@ class Stack:
         for i in range(1, len(payload) - 1, 2):
             place, lease = payload[i], payload[i + 1]
             if self._protected:
+                self._checked.descriptors += 1
                 fault = self._examine(source, place, lease)
                 if fault is not None:
                     self._faults.report(source, fault, tags.SEND)
@@ -169,6 +176,7 @@ class Stack:
             flow = self._flow(source, payload[i], tags.RECV_DONE)
             if flow is None:
                 continue
+            self._checked.counts += self._protected
             if self._protected and payload[i + 1] > flow.owing:
                 self._faults.report(source, Fault.EXCESS, tags.RECV_DONE)
             else:

@@ -53,6 +53,7 @@ class Sockets:
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._faults = faults
+        self._checked = faults.checked
         self._protected = protected
         self._sockets: dict[int, Socket] = {}
         self._consumed: dict[int, list[int]] = {number: [] for number in stacks}
@@ -125,6 +126,7 @@ class Sockets:
                 self._failed(socket)
 
     def _refuses(self, source: int, partition: Partition, place: int, lease: int) -> bool:
+        self._checked.descriptors += 1
         fault = partition.check(place, lease)
         if fault is not None:
             self._faults.report(source, fault, tags.RECV)
@@ -139,6 +141,8 @@ class Sockets:
 
     def on_sent(self, source: int, payload: list[int], _now: int) -> None:
         """SENT."""
+        if self._protected:
+            self._checked.counts += len(payload) >> 1
         for i in range(0, len(payload) - 1, 2):
             socket = self._sockets.get(source << 32 | payload[i])
             if socket is None:

@@ -216,11 +216,11 @@ class Flows:
             self._report(flow)  # before new payload goes out: what is acknowledged lay in what went out before
         outbox = conn.outbox
         if outbox:
-            transmit, route, pack = self._port.transmit, flow.route, flow.header.pack
+            port, header, route = self._port, flow.header, flow.route
             self.statistics.segments_out += len(outbox)
             for segment in outbox:
                 gso_size = segment.mss if segment.length > segment.mss else 0
-                ticket = transmit(route, pack(segment), segment.spans, gso_size)
+                ticket = port.transmit(route, header.pack(segment), segment.spans, gso_size)
                 if segment.length:
                     flow.on_its_way(route, ticket)
             outbox.clear()
@@ -230,9 +230,8 @@ class Flows:
             heapq.heappush(self._heap, (flow.armed, flow.handle))
 
     def _report(self, flow: Flow) -> None:
-        upcalls = self._upcalls
-        happened, flow.conn.events = flow.conn.events, []
-        for kind, value in happened:
+        upcalls, events = self._upcalls, flow.conn.events
+        for kind, value in events:
             if isinstance(value, Span):
                 flow.unread.append((value.length, value.lease))
                 flow.owing += value.length
@@ -248,6 +247,7 @@ class Flows:
                 upcalls.peer_closed(flow)
             elif kind == event.CLOSED:
                 self._remove(flow, value or event.NORMAL)
+        events.clear()
 
     def _remove(self, flow: Flow, reason: int) -> None:
         self._settle(flow)

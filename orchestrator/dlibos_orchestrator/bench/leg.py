@@ -8,6 +8,11 @@ from dlibos_orchestrator.demo.load import LoadResult
 
 MESH: Final = "mesh"
 NGINX: Final = "nginx"
+# Meshes by their mode of protection (`dlibos bench protection`).
+PROTECTED: Final = "protected"
+UNPROTECTED: Final = "unprotected"
+FUSED: Final = "fused"
+MODES: Final = (PROTECTED, UNPROTECTED, FUSED)
 
 
 class TileUse(NamedTuple):

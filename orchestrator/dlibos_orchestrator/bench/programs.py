@@ -27,7 +27,7 @@ def require_all() -> None:
     missing = [program for program in PACKAGES if _which(program) is None]
     if missing:
         packages = " ".join(dict.fromkeys(PACKAGES[program] for program in missing))
-        raise MachineError(f"bench web needs {', '.join(missing)}, not found here; run `apt-get install {packages}`")
+        raise MachineError(f"bench needs {', '.join(missing)}, not found here; run `apt-get install {packages}`")
 
 
 def path_of(program: str) -> str:

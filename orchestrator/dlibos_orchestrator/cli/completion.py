@@ -61,4 +61,7 @@ def fish(flags: Mapping[str, Sequence[str]]) -> str:
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    return sorted(option for option in parser._option_string_actions if option.startswith("--"))
+    """Return the flags of a command and of all it is divided into."""
+    divisions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    inner = [flag for action in divisions for one in action.choices.values() for flag in _flags(one)]
+    return sorted({*inner, *(option for option in parser._option_string_actions if option.startswith("--"))})

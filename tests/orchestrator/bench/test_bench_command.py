@@ -89,7 +89,7 @@ def test_a_bad_value_is_one_line_and_exit_code_2(
     with pytest.raises(SystemExit) as leaving:
         main.run(["bench", "web", *flags])
     assert leaving.value.code == 2
-    assert capsys.readouterr().err == f"dlibos bench: argument {flags[0]}: {line}; see `dlibos bench --help`\n"
+    assert capsys.readouterr().err == f"dlibos bench web: argument {flags[0]}: {line}; see `dlibos bench web --help`\n"
 
 
 def test_an_objective_that_is_not_measured(asked: list[web.WebPlan], capsys: pytest.CaptureFixture[str]) -> None:

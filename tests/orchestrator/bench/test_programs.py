@@ -28,7 +28,7 @@ def test_what_is_missing_is_one_line_with_the_command(bare: Path) -> None:
         install(bare, name)
     with pytest.raises(MachineError) as error:
         programs.require_all()
-    assert str(error.value) == "bench web needs wrk, nginx, not found here; run `apt-get install wrk nginx-light`"
+    assert str(error.value) == "bench needs wrk, nginx, not found here; run `apt-get install wrk nginx-light`"
     assert error.value.exit_code == 1
     with pytest.raises(MachineError, match="nginx is not found; run `apt-get install nginx-light`"):
         programs.path_of("nginx")

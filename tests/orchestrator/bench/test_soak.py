@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from dlibos_node.memory.descriptor import APP_INDEX, partition_number
+from dlibos_node.memory.partition import Partition
 from dlibos_orchestrator.bench import soak
 from dlibos_orchestrator.bench.load import parse_requests
 from dlibos_orchestrator.bench.soak import Holdings, SoakResult, grown, parse_held
@@ -57,4 +59,8 @@ def test_descriptors_and_mappings_are_those_of_the_process() -> None:
     before = soak.count_descriptors(os.getpid())
     with socket.socket():
         assert soak.count_descriptors(os.getpid()) == before + 1
-    assert soak.count_mappings(os.getpid()) == 0
+    mapped = soak.count_mappings(os.getpid())  # other tests of this process may have left some
+    partition = Partition.create(partition_number(1, APP_INDEX))
+    assert soak.count_mappings(os.getpid()) == mapped + 1
+    partition.close()
+    assert soak.count_mappings(os.getpid()) == mapped
