@@ -1,4 +1,4 @@
-"""What a compromised application tile does to exhaust: hoards buffers, floods a stack tile with work and with questions."""
+"""What a compromised application tile does to exhaust others: hoards buffers, floods a stack tile."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ COMPROMISED: Final = {"driver": 1, "stack": 3, "app": 5}
 HONEST: Final = (0, 2, 4)
 DRIVER: Final = 0
 APPLICATION: Final = 4
-# Seconds until all buffers must be back; acknowledgements may be delayed by 40 ms. Without protection those not back soon
-# are lost to the attack, and the mesh is brought up anew.
+# Seconds until all buffers must be back; acknowledgements may be delayed by 40 ms. Without protection those not back
+# soon are lost to the attack, and the mesh is brought up anew.
 IDLE_SECONDS: Final = {PROTECTED: 3.0, UNPROTECTED: 1.0}
 SOUND_SECONDS: Final = 2.0  # for clients to be served again after an attack they noticed
 SETTLED: Final = 0.1  # seconds between two looks: longer than an acknowledgement is delayed
