@@ -1,4 +1,4 @@
-"""What a compromised application tile does by its link to a stack tile: descriptors, commands, and hoarding.
+"""What a compromised application tile does by its link to a stack tile: descriptors and commands.
 
 The attacker's own connection is the last one the stack told it of; the runner keeps it open meanwhile.
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, Final
 
 from dlibos_node import config
-from dlibos_node.attack.answer import OK, Answer, Order, Step
+from dlibos_node.attack.answer import Answer, Order, Step
 from dlibos_node.attack.memory import chunks, secrets_in
 from dlibos_node.attack.tile import CompromisedTile
 from dlibos_node.memory import descriptor
-from dlibos_node.memory.buffers import Buffers
 from dlibos_node.memory.descriptor import APP_INDEX, partition_number
 from dlibos_node.noc import tags
 from dlibos_node.roles.app import App
-from dlibos_node.sockets.api import Accept, Connection
 from dlibos_node.wire import ipv4
 
 RECENT: Final = 512  # handles before one's own that are tried
@@ -28,36 +27,38 @@ CHANGED: Final = 16 * 1024  # bytes that change after they were sent
 Attack = Callable[[CompromisedTile, Order], Answer | Coroutine[Any, Any, Answer]]
 
 
-def _role(tile: CompromisedTile) -> App:
+def role_of(tile: CompromisedTile) -> App:
+    """Return the tile's role. TypeError where it is no application."""
     role = tile.role
     if not isinstance(role, App):
         raise TypeError("not an application tile")
     return role
 
 
-def _stack(tile: CompromisedTile) -> int:
+def stack_of(tile: CompromisedTile) -> int:
+    """Return the stack tile that is attacked."""
     return tile.victim("stack").tile
 
 
-def _handle(tile: CompromisedTile) -> int:
+def handle_of(tile: CompromisedTile) -> int:
     """Return the handle of one's own last connection."""
-    return tile.heard[_stack(tile), tags.CONNECTED][0]
+    return tile.heard[stack_of(tile), tags.CONNECTED][0]
 
 
 def _strangers(tile: CompromisedTile) -> Iterator[int]:
     """Yield handles that are not one's own, among which the other domain's connections are."""
-    mine = {key & descriptor.LOW32 for key in _role(tile).sockets._sockets}
-    last = _handle(tile)
+    mine = {key & descriptor.LOW32 for key in role_of(tile).sockets._sockets}
+    last = handle_of(tile)
     yield from (handle for handle in range(max(1, last - RECENT), last + 16) if handle not in mine)
 
 
-async def _sent(tile: CompromisedTile, what: str, detail: str = "") -> Answer:
+async def sent(tile: CompromisedTile, what: str, detail: str = "") -> Answer:
     """Return what can be said from inside: that the messages went out."""
-    await tile.flush(_stack(tile))
+    await tile.flush(stack_of(tile))
     return Answer((Step(what, "sent"),), None, detail)
 
 
-def _own(tile: CompromisedTile, forge: int = 0) -> tuple[int, int]:
+def own_buffer(tile: CompromisedTile, forge: int = 0) -> tuple[int, int]:
     """Return a descriptor of one's own last buffer, with something in it; `forge` is added to the generation."""
     partition = tile.own[0]
     at = partition.layout.payload - len(NOISE)
@@ -70,8 +71,8 @@ async def send_foreign(tile: CompromisedTile, order: Order) -> Answer:
     """Send what another application has in its memory to one's own client."""
     number = partition_number(tile.victim("app").tile, APP_INDEX)
     place = descriptor.place(_where(tile, number, order.canary), 512)
-    tile.send(_stack(tile), tags.SEND, _handle(tile), place, descriptor.lease(number, 0))
-    return await _sent(tile, "SEND")
+    tile.send(stack_of(tile), tags.SEND, handle_of(tile), place, descriptor.lease(number, 0))
+    return await sent(tile, "SEND")
 
 
 def _where(tile: CompromisedTile, number: int, canary: bytes) -> int:
@@ -88,8 +89,8 @@ async def send_out_of_bounds(tile: CompromisedTile, order: Order) -> Answer:
     del order
     partition = tile.own[0]
     place = descriptor.place(partition.layout.size - 16, 4096)
-    tile.send(_stack(tile), tags.SEND, _handle(tile), place, _own(tile)[1])
-    return await _sent(tile, "SEND")
+    tile.send(stack_of(tile), tags.SEND, handle_of(tile), place, own_buffer(tile)[1])
+    return await sent(tile, "SEND")
 
 
 def send_generation(forge: int) -> Attack:
@@ -97,8 +98,8 @@ def send_generation(forge: int) -> Attack:
 
     async def perform(tile: CompromisedTile, order: Order) -> Answer:
         del order
-        tile.send(_stack(tile), tags.SEND, _handle(tile), *_own(tile, forge))
-        return await _sent(tile, "SEND")
+        tile.send(stack_of(tile), tags.SEND, handle_of(tile), *own_buffer(tile, forge))
+        return await sent(tile, "SEND")
 
     return perform
 
@@ -108,10 +109,10 @@ def to_strangers(tag: int, name: str) -> Attack:
 
     async def perform(tile: CompromisedTile, order: Order) -> Answer:
         del order
-        rest = {tags.SEND: _own(tile), tags.RECV_DONE: (1,)}.get(tag, ())
+        rest = {tags.SEND: own_buffer(tile), tags.RECV_DONE: (1,)}.get(tag, ())
         for handle in _strangers(tile):
-            tile.send(_stack(tile), tag, handle, *rest)
-        return await _sent(tile, name)
+            tile.send(stack_of(tile), tag, handle, *rest)
+        return await sent(tile, name)
 
     return perform
 
@@ -119,25 +120,25 @@ def to_strangers(tag: int, name: str) -> Attack:
 async def release_twice(tile: CompromisedTile, order: Order) -> Answer:
     """Say once more that the last request was read, so that its buffer is released twice."""
     del order
-    length = tile.heard[_stack(tile), tags.RECV][1] & descriptor.LOW32
-    tile.send(_stack(tile), tags.RECV_DONE, _handle(tile), length)
-    return await _sent(tile, "RECV_DONE")
+    length = tile.heard[stack_of(tile), tags.RECV][1] & descriptor.LOW32
+    tile.send(stack_of(tile), tags.RECV_DONE, handle_of(tile), length)
+    return await sent(tile, "RECV_DONE")
 
 
 async def change_after_send(tile: CompromisedTile, order: Order) -> Answer:
     """Write a buffer anew while the stack and the driver still send it."""
     del order
-    memory = _role(tile).sockets.memory
+    memory = role_of(tile).sockets.memory
     taken = memory.take(CHANGED)
     if taken is None:
         raise LookupError("no buffer is free")
     pool, slot = taken
-    at, stack = pool.offset(slot), _stack(tile)
+    at, stack = pool.offset(slot), stack_of(tile)
     memory.view[at : at + CHANGED] = b"A" * CHANGED
-    tile.send(stack, tags.SEND, _handle(tile), descriptor.place(at, CHANGED), pool.lend(slot, stack))
+    tile.send(stack, tags.SEND, handle_of(tile), descriptor.place(at, CHANGED), pool.lend(slot, stack))
     await tile.flush(stack)
     memory.view[at : at + CHANGED] = b"B" * CHANGED
-    _spoiled.append((pool, slot))
+    tile.kept.append(partial(pool.put, slot))
     return Answer((Step("SEND", "sent"),), None, "written anew at once")
 
 
@@ -146,8 +147,8 @@ def as_other_role(tag: int, name: str, *words: int, queue: int = tags.COMMANDS) 
 
     async def perform(tile: CompromisedTile, order: Order) -> Answer:
         del order
-        tile.send(_stack(tile), tag, *words, queue=queue)
-        return await _sent(tile, name)
+        tile.send(stack_of(tile), tag, *words, queue=queue)
+        return await sent(tile, name)
 
     return perform
 
@@ -156,12 +157,12 @@ async def inject(tile: CompromisedTile, order: Order) -> Answer:
     """Hand the stack a frame of one's own making, to the other domain's port, as if it had come from the wire."""
     del order
     partition, frame = tile.own[0], _stray(tile)
-    place, lease = _own(tile)
+    place, lease = own_buffer(tile)
     at = (place >> 32) - len(frame)
     partition.view[at : at + len(frame)] = frame
     words = descriptor.place(at, len(frame)), lease | tags.RX_CHECKSUM_OK
-    tile.send(_stack(tile), tags.RX, *words, queue=tags.EVENTS)
-    return await _sent(tile, "RX")
+    tile.send(stack_of(tile), tags.RX, *words, queue=tags.EVENTS)
+    return await sent(tile, "RX")
 
 
 def _stray(tile: CompromisedTile) -> bytes:
@@ -181,85 +182,8 @@ async def listen(tile: CompromisedTile, order: Order) -> Answer:
     del order
     port = tile.mesh.domains[tile.victim("app").domain - 1].ports[0]
     for _ in range(2):
-        tile.send(_stack(tile), tags.LISTEN, port, 0)
-    return await _sent(tile, "LISTEN")
-
-
-async def flood(tile: CompromisedTile, order: Order) -> Answer:
-    """Send nothing but messages that must be refused."""
-    del order
-    stack, foreign = _stack(tile), partition_number(tile.victim("app").tile, APP_INDEX)
-    bad = [_handle(tile), descriptor.place(0, 64), descriptor.lease(foreign, 0)]
-    words = [tile.link(stack).header(tags.SEND, tags.COMMANDS, len(bad)), *bad]
-    for _ in range(10):
-        tile.send_words(stack, tags.COMMANDS, words * 500)
-        await tile.flush(stack)
-    return await _sent(tile, "SEND", "5000 messages")
-
-
-# --- hoarding -----------------------------------------------------------------------------------------------------
-
-_held: list[Connection] = []
-_accept: list[Accept] = []
-_spoiled: list[tuple[Buffers, int]] = []
-
-
-class _Hoarder:
-    """Takes what comes and gives nothing back."""
-
-    def received(self, data: memoryview) -> None:
-        """Nothing."""
-
-    def sent(self) -> None:
-        """Nothing."""
-
-    def eof(self) -> None:
-        """Nothing."""
-
-    def closed(self, reset: bool) -> None:
-        """Nothing."""
-
-
-def hoard_received(tile: CompromisedTile, order: Order) -> Answer:
-    """Never say of anything received that it was read."""
-    del order
-    sockets = _role(tile).sockets
-    if sockets._accept is not None:
-        _accept.append(sockets._accept)
-    sockets._accept = _take
-    return Answer((Step("hoard", OK),))
-
-
-def _take(connection: Connection) -> _Hoarder:
-    connection.pause()
-    _held.append(connection)
-    return _Hoarder()
-
-
-def hoard_own(tile: CompromisedTile, order: Order) -> Answer:
-    """Take all buffers of one's own memory and never let go."""
-    del order
-    memory = _role(tile).sockets.memory
-    while (taken := memory.take(1)) is not None:
-        _spoiled.append(taken)
-    return Answer((Step("hoard", OK),), None, f"{memory.in_use} buffers taken, {memory.free} bytes left")
-
-
-async def relent(tile: CompromisedTile, order: Order) -> Answer:
-    """Give back what was hoarded, so that the next attack meets the mesh as it was."""
-    del order
-    role = _role(tile)
-    for connection in _held:
-        connection.resume()
-    for pool, slot in _spoiled:
-        pool.put(slot)
-    if _accept:
-        role.sockets._accept = _accept[0]
-    for kept in (_held, _spoiled, _accept):
-        kept.clear()
-    role.flush()
-    await tile.flush(_stack(tile))
-    return Answer()
+        tile.send(stack_of(tile), tags.LISTEN, port, 0)
+    return await sent(tile, "LISTEN")
 
 
 ATTACKS: Final[dict[str, Attack]] = {
@@ -277,7 +201,4 @@ ATTACKS: Final[dict[str, Attack]] = {
     "app-tx-done": as_other_role(tags.TX_DONE, "TX_DONE", 1, queue=tags.RELEASES),
     "app-release-rx": as_other_role(tags.RELEASE, "RELEASE", 0, queue=tags.RELEASES),
     "app-listen": listen,
-    "app-flood": flood,
-    "app-hoard-rx": hoard_received,
-    "app-hoard-app": hoard_own,
 }

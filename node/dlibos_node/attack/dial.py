@@ -19,6 +19,7 @@ from dlibos_node.identity import NONCE, Context, Credentials
 from dlibos_node.noc.handshake import VERSION
 
 PATIENCE: Final = 3.0  # seconds for each answer
+STAY: Final = 0.2  # seconds that a link which is up is kept, so that it has taken the place of another
 Attack = Callable[[CompromisedTile, Order], Coroutine[Any, Any, Answer]]
 
 
@@ -62,14 +63,18 @@ async def converse(
         try:
             await _say(call, first, said)
             answer = await _hear(call)
-            if isinstance(answer, Frame) and answer.proof:
+            if not isinstance(answer, Frame):
+                return Answer((Step("dial", "waited"),), False, "the tile says nothing")
+            if answer.proof:
                 await _say(call, second(answer), said)
-                await _hear(call, 0.5)
-            return Answer((Step("dial", OK),), isinstance(answer, Frame), "the link was up")
+            await _hear(call, STAY)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            return Answer((Step("dial", (await call.code()).name),), False, await call.details())
+            # OK is how a link ends whose place the honest tile has taken again.
+            if (code := await call.code()) is not grpc.StatusCode.OK:
+                return Answer((Step("dial", code.name),), False, await call.details())
         finally:
             call.cancel()
+    return Answer((Step("dial", OK),), True, "the link was up")
 
 
 async def _say(call: Any, frame: Frame, said: list[bytes]) -> None:

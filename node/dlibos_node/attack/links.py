@@ -106,6 +106,11 @@ def _valid(victim: int, me: int) -> list[int]:
     return [message.header(victim, me, NOBODY, tags.COMMANDS, 1), 0]
 
 
+async def renew(tile: CompromisedTile, victim: int) -> None:
+    """Have the link closed by a breach, and wait for the next: it begins with all credits."""
+    await _punished(tile, victim, _queue(victim, tile.tile.tile))
+
+
 async def links(tile: CompromisedTile, order: Order) -> Answer:
     """Tell whether all links are up, which some attacks break."""
     del order

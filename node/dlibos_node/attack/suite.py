@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from dlibos_node.attack import app, ask, dial, driver, links, memory, process, stack
+from dlibos_node.attack import app, ask, dial, driver, hoard, links, memory, process, stack
 from dlibos_node.attack.answer import Answer, Order
 from dlibos_node.attack.tile import CompromisedTile
 
@@ -13,7 +13,7 @@ Attack = Callable[[CompromisedTile, Order], Answer | Awaitable[Answer]]
 
 ROLES: Final = ("app", "stack", "driver")
 OF_ONE_ROLE: Final[Mapping[str, Mapping[str, Attack]]] = {
-    "app": {**app.ATTACKS, "record": dial.record, "relent": app.relent},
+    "app": {**app.ATTACKS, **hoard.ATTACKS, "record": dial.record, "relent": hoard.relent},
     "stack": stack.ATTACKS,
     "driver": driver.ATTACKS,
 }

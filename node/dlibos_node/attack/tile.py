@@ -32,6 +32,8 @@ class CompromisedTile(Agent):
         super().__init__(directory, tile, credentials)
         self.own: list[Partition] = []
         self.heard: dict[tuple[int, int], list[int]] = {}  # the last message by source and tag
+        self.kept: list[Callable[[], object]] = []  # what gives back what was hoarded
+        self.deaf = False  # whether credits are kept back, as if nothing were ever taken from the queues
         self.losses: Counter[int] = Counter()  # times a link was lost, by tile
         self._turn = asyncio.Event()  # a link changed
 
@@ -58,6 +60,9 @@ class CompromisedTile(Agent):
             for source, tag, payload in waiting:
                 self.heard[source, tag] = payload
         super()._deliver()
+        if self.deaf:
+            for peer in self._network.peers.values():
+                peer.owed = [0] * len(peer.owed)
 
     def _changed(self, peer: Peer) -> None:
         self.losses[peer.number] += not peer.up

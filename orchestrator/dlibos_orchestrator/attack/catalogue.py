@@ -199,6 +199,14 @@ OUTSIDER: Final = (
     ),
 )
 RESOURCES: Final = (
+    _attack(
+        "app-send-endless",
+        "send the same buffer over and over",
+        "buffers per application",
+        "more_than_there_is",
+        scene="client",
+    ),
+    _attack("app-ask-endless", "ask and never take the answers", "bounded answers", "more_than_there_is"),
     _attack("app-flood", "send nothing but bad messages", "bounded answers", "foreign_partition", scene="client"),
     _attack("app-hoard-rx", "never release what it received", "buffers per domain", "contained", scene="hoard-rx"),
     _attack(

@@ -18,7 +18,7 @@ from dlibos_orchestrator.attack.counters import UNKNOWN, Counts
 from dlibos_orchestrator.attack.crowd import Crowd
 from dlibos_orchestrator.attack.orders import Attacker
 from dlibos_orchestrator.attack.page import ATTACKER_PORT, CANARY, HONEST_PORT, Secrets
-from dlibos_orchestrator.attack.verdict import Answer, Clients, Evidence
+from dlibos_orchestrator.attack.verdict import PROTECTED, UNPROTECTED, Answer, Clients, Evidence
 from dlibos_orchestrator.model.options import Domain, MeshOptions
 from dlibos_orchestrator.runtime import local, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
@@ -29,7 +29,9 @@ COMPROMISED: Final = {"driver": 1, "stack": 3, "app": 5}
 HONEST: Final = (0, 2, 4)
 DRIVER: Final = 0
 APPLICATION: Final = 4
-IDLE_SECONDS: Final = 3.0  # until all buffers must be back: acknowledgements may be delayed by 40 ms
+# Seconds until all buffers must be back; acknowledgements may be delayed by 40 ms. Without protection those not back
+# soon are lost to the attack, and the mesh is brought up anew.
+IDLE_SECONDS: Final = {PROTECTED: 3.0, UNPROTECTED: 1.0}
 SOUND_SECONDS: Final = 2.0  # for clients to be served again after an attack they noticed
 SETTLED: Final = 0.1  # seconds between two looks: longer than an acknowledgement is delayed
 POLL: Final = 0.01
@@ -54,8 +56,9 @@ def options(mode: str, root: Path) -> MeshOptions:
 class Stage:
     """The mesh at `directory`, up, with clients that are being served."""
 
-    def __init__(self, directory: MeshDirectory, root: Path, secrets: Secrets) -> None:
+    def __init__(self, directory: MeshDirectory, mode: str, root: Path, secrets: Secrets) -> None:
         self.secrets = secrets
+        self._patience = IDLE_SECONDS[mode]
         self.recorded: tuple[str, ...] = ()
         self._root = root
         self._directory = directory
@@ -103,7 +106,7 @@ class Stage:
         if ended := self._ended():
             return (), tuple(f"{row.role} tile {row.tile} ended" for row in ended)
         self.crowd.ask("rest")
-        attacker, deadline = COMPROMISED.get(who, UNKNOWN), time.monotonic() + IDLE_SECONDS
+        attacker, deadline = COMPROMISED.get(who, UNKNOWN), time.monotonic() + self._patience
         while True:
             now = self.counts()
             fresh = now.since(self._before, attacker)
@@ -157,7 +160,7 @@ def stage(mode: str, root: Path, secrets: Secrets) -> Iterator[Stage]:
     wanted = options(mode, root)
     try:
         local.up(wanted, START_SECONDS, lambda line: None)
-        made = Stage(mesh_directory(wanted.name), root, secrets)
+        made = Stage(mesh_directory(wanted.name), mode, root, secrets)
         try:
             yield made
         finally:
