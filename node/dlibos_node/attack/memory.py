@@ -100,8 +100,12 @@ def own_mem(target: Target) -> list[Step]:
 
 
 def truncate(target: Target) -> list[Step]:
-    """Cut the memory off under its users."""
-    return [attempt("ftruncate", lambda: os.ftruncate(target.partition.fd, target.offset))[0]]
+    """Cut the last page off under its users; where that works, an empty one takes its place, or they would die."""
+    descriptor, size = target.partition.fd, target.partition.layout.size
+    step, _ = attempt("ftruncate", lambda: os.ftruncate(descriptor, size - mmap.PAGESIZE))
+    if step.result == OK:
+        os.ftruncate(descriptor, size)
+    return [step]
 
 
 def punch_hole(target: Target) -> list[Step]:
@@ -143,7 +147,7 @@ def strike(partition: Partition, technique: Callable[[Target], list[Step]]) -> t
     target = Target.in_partition(partition)
     before = target.now()
     steps = technique(target)
-    wiped = technique is punch_hole and steps[-1].result == OK
+    wiped = technique in {punch_hole, truncate} and steps[-1].result == OK
     return steps, wiped or target.now() != before
 
 

@@ -45,7 +45,7 @@ TECHNIQUES: Final = (
     ("reopen", "open {} anew by /proc and write", _FUTURE, "EPERM EACCES", True),
     ("pwrite", "write {} by its descriptor", _FUTURE, "EPERM", True),
     ("own-mem", "write {} by /proc/self/mem", "Landlock; read-only mapping", "EACCES EPERM EFAULT EIO", True),
-    ("truncate", "cut {} off", "seal F_SEAL_SHRINK", "EPERM", False),
+    ("truncate", "cut {} off", "seal F_SEAL_SHRINK", "EPERM", True),
     ("punch", "take pages out of {}", _FUTURE, "EPERM", True),
     ("seal", "seal {} against its owner", "seal F_SEAL_SEAL", "EPERM", False),
 )
