@@ -15,7 +15,7 @@ from dlibos_node.errors import DlibosError
 from dlibos_node.hardening.limits import close_inherited
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
     """Run the tile; 0 when it was told to stop, 1 when it could not be what it was asked to be."""
     parser = argparse.ArgumentParser(prog="dlibos_node", description="One tile of a DLibOS mesh.")
     parser.add_argument("--dir", type=Path, required=True, help="the mesh's directory, made by `dlibos up`")
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given = options.credentials_fd
         credentials = None if given is None else identity.receive(given, options.tile)
-        agent = Agent(options.dir, options.tile, credentials)
+        agent = make(options.dir, options.tile, credentials)
         if agent.protected:
             close_inherited()
         asyncio.run(agent.run())

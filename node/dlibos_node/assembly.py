@@ -16,6 +16,7 @@ from dlibos_node.memory.descriptor import INDEX_MASK
 from dlibos_node.memory.foreign import Foreign
 from dlibos_node.memory.partition import Partition
 from dlibos_node.nic.device import Device
+from dlibos_node.nic.memory import MemoryDevice
 from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
@@ -53,7 +54,9 @@ class Parts(NamedTuple):
 
 
 async def open_device(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, credentials: Credentials | None) -> Device:
-    """Open a driver tile's queue of the network device. DeviceError."""
+    """Open a driver tile's queue of the network device; a draining one has no wire. DeviceError."""
+    if tile.draining:
+        return MemoryDevice(mesh.nic.mtu, lambda frame: None)
     drivers = [entry.tile for entry in mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
     return await nics.open_device(mesh.nic, drivers.index(tile.tile), tile.tile, credentials)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from dlibos.noc.v1.noc_pb2 import Frame
+from dlibos.noc.v1.noc_pb2_grpc import NocStub
 
 from dlibos_node.errors import ConfigurationError
 from dlibos_node.noc import message
@@ -72,6 +73,29 @@ async def test_a_link_that_breaks_is_dialled_again(ends: tuple[End, End], tmp_pa
     await reborn.until(lambda: bool(reborn.received))
     assert reborn.received == [(1, 1, [42])]
     await reborn.network.close()
+
+
+async def test_a_link_whose_place_another_took_ends_and_comes_again(ends: tuple[End, End]) -> None:
+    a, b = ends
+    at_a, at_b = await join(a, b)
+    await dial_and_leave(b)
+    await b.until(lambda: b.changes[-1] and len(b.changes) > 2)
+    await a.until(lambda: a.changes == [True, False, True])
+    at_a.post(0, 1, 42)
+    at_b.post(0, 1, 43)
+    a.network.flush()
+    b.network.flush()
+    await b.until(lambda: b.received == [(1, 1, [42])])
+    await a.until(lambda: a.received == [(2, 1, [43])])
+
+
+async def dial_and_leave(b: End) -> None:
+    """Link to a tile once more under the number of its peer, and end that link."""
+    async with grpc.aio.insecure_channel(b.address) as channel:
+        call = NocStub(channel).Link()
+        await call.write(hello(credits=[8192] * 4))
+        assert isinstance(await call.read(), Frame)
+        call.cancel()
 
 
 def bad(length: int = 0, queue: int = 0, source: int = 1, extra: int = 0) -> Frame:

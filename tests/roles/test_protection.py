@@ -266,6 +266,30 @@ def test_a_flood_of_bad_messages_fills_no_memory_with_answers() -> None:
     assert faults.total == 5000
 
 
+def test_one_buffer_sent_again_and_again_fills_no_memory() -> None:
+    attack = Attack()
+    stack, handle = attack.flow_of(APP)
+    place, lease = attack.buffer_of(APP)
+    words = [handle, *([place - 6 + layout.APP.pools[0].size, lease] * 62)]
+    for _ in range(layout.APP.slots // 62 + 40):
+        attack.peer(APP, stack).post(tags.COMMANDS, tags.SEND, *words)
+    attack.world.run()
+    [(reason, source)] = attack.chip.tiles[stack].faults.counts
+    assert (reason, source) == (Fault.EXCESS, APP)
+    attack.verify()
+
+
+def test_who_asks_and_takes_no_answers_fills_no_memory() -> None:
+    attack = Attack()
+    peer = attack.peer(STACK, APP)
+    peer.credits = [0] * len(peer.credits)
+    for _ in range(5000):
+        attack.peer(APP, STACK).post(tags.COMMANDS, tags.LISTEN, 80, 0)
+    attack.world.run()
+    assert sum(map(len, peer.waiting)) < 5000
+    assert attack.chip.tiles[STACK].faults.counts[Fault.EXCESS, APP] > 3000
+
+
 @pytest.mark.parametrize("act", [send_on_another_s_connection, close_another_s_connection, send_foreign_memory])
 def test_the_same_breach_succeeds_without_protection(act: Callable[[Attack], None]) -> None:
     attack = Attack(protected=False)

@@ -3,7 +3,7 @@
 Sealed, it can be written through the owner's first mapping and in no other way, by nobody: not by a new mapping, not by
 its descriptor, not by one opened anew through /proc (F_SEAL_FUTURE_WRITE, memfd_create(2)). Its size never changes,
 so that no reader faults on a mapping that shrank, and no seal can be added, so that no reader can stop the owner.
-In the unprotected mode only the size is sealed and readers map it writable.
+In the unprotected mode nothing is sealed and readers map it writable.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ F_SEAL_SEAL: Final = 0x1
 F_SEAL_SHRINK: Final = 0x2
 F_SEAL_GROW: Final = 0x4
 F_SEAL_FUTURE_WRITE: Final = 0x10
-FIXED_SIZE: Final = F_SEAL_SHRINK | F_SEAL_GROW
-OWNER_WRITES: Final = FIXED_SIZE | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
+OWNER_WRITES: Final = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL
 
 
 class Partition:
@@ -62,7 +61,8 @@ class Partition:
         os.ftruncate(fd, layout_of(number).size)
         leases = protected if leases is None else leases
         made = cls(number, fd, mmap.PROT_READ | mmap.PROT_WRITE, protected=protected, leases=leases)
-        fcntl.fcntl(fd, F_ADD_SEALS, OWNER_WRITES if protected else FIXED_SIZE)
+        if protected:
+            fcntl.fcntl(fd, F_ADD_SEALS, OWNER_WRITES)
         return made
 
     @classmethod
@@ -73,7 +73,7 @@ class Partition:
         its readers' backs is not believed.
         """
         try:
-            check_memory(number, fd, OWNER_WRITES if protected else FIXED_SIZE)
+            check_memory(number, fd, OWNER_WRITES if protected else 0)
             access = mmap.PROT_READ if protected else mmap.PROT_READ | mmap.PROT_WRITE
             return cls(number, fd, access, protected=protected, leases=protected)
         except PartitionError:

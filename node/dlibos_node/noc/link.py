@@ -141,7 +141,7 @@ class Network:
         session = self._sessions[peer.number] = _Session(peer, write)
         self._changed(peer)
         try:
-            reason = await self._receive(peer, session, read)
+            reason = await session.receive(self._receive(peer, session, read))
             if reason is not None:
                 log.warning("tile %d broke the link's rules: %s; link closed", peer.number, reason.value)
             return reason
@@ -198,9 +198,9 @@ class Network:
 
 
 class _Session:
-    """The sending half of one link while it is up."""
+    """One link while it is up: the task that writes, and the one that reads."""
 
-    __slots__ = ("_event", "_peer", "_task", "_write", "alive")
+    __slots__ = ("_event", "_peer", "_reading", "_task", "_write", "alive")
 
     def __init__(self, peer: Peer, write: Write) -> None:
         self._peer = peer
@@ -208,6 +208,17 @@ class _Session:
         self._event = asyncio.Event()
         self.alive = True
         self._task = asyncio.create_task(self._run(), name=f"writer {peer.number}")
+        self._reading: asyncio.Task[Refusal | None] | None = None
+
+    async def receive(self, reading: Coroutine[Any, Any, Refusal | None]) -> Refusal | None:
+        """Read until the link ends or another takes its place: what came by it then would be lost without a word."""
+        self._reading = asyncio.create_task(reading)
+        try:
+            return await self._reading
+        except asyncio.CancelledError:
+            if self.alive:
+                raise
+            return None
 
     def wake(self) -> None:
         self._event.set()
@@ -215,6 +226,8 @@ class _Session:
     def end(self) -> None:
         self.alive = False
         self._task.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def _run(self) -> None:
         peer, event, statistics = self._peer, self._event, self._peer.statistics

@@ -6,7 +6,9 @@ import enum
 import errno
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Final
 
+from dlibos_node.memory import layout
 from dlibos_node.memory.descriptor import APP_INDEX, HIGH32, INDEX_MASK, LOW32, TX_INDEX, owner
 from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.foreign import Foreign
@@ -24,6 +26,9 @@ from dlibos_node.stack.interface import Interface
 from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.timers import NEVER
+
+MOST_QUEUED: Final = layout.APP.slots  # descriptors on one connection: an application has no more buffers
+ANSWERS_WAITING: Final = 4096  # words for an application that takes none of them
 
 
 class Drop(enum.Enum):
@@ -138,7 +143,11 @@ class Stack:
             error = errno.EACCES
         else:
             error = self.host.flows.listeners.add(port, source, backlog)
-        self._apps[source].post(tags.EVENTS, tags.LISTENING, port, error)
+        peer = self._apps[source]
+        if self._protected and len(peer.waiting[tags.EVENTS]) >= ANSWERS_WAITING:
+            self._faults.report(source, Fault.EXCESS, tags.LISTEN)  # it asks and takes no answers
+        else:
+            peer.post(tags.EVENTS, tags.LISTENING, port, error)
 
     def _flow(self, source: int, handle: int, tag: int) -> Flow | None:
         self._checked.connections += self._protected
@@ -159,6 +168,8 @@ class Stack:
             if self._protected:
                 self._checked.descriptors += 1
                 fault = self._examine(source, place, lease)
+                if fault is None and len(flow.conn.queue) >= MOST_QUEUED:
+                    fault = Fault.EXCESS  # the same buffer again and again
                 if fault is not None:
                     self._faults.report(source, fault, tags.SEND)
                     return

@@ -33,6 +33,7 @@ Notice = Callable[[str], None]
 START_SECONDS: Final = 60.0
 REST_SECONDS: Final = 20.0  # until connections that a death cut off have timed out or were reset
 POLL: Final = 0.2  # seconds
+TELL: Final = 10.0  # seconds between two words on how far it is
 SPELL: Final = 10  # seconds of one run of wrk
 CONNECTIONS: Final = 64
 RSS_SLACK: Final = 16 << 20  # bytes an allocator may keep
@@ -104,18 +105,20 @@ def _soak(directory: MeshDirectory, plan: SoakPlan, key: bytes, notice: Notice) 
     victims = [tile for tile in mesh.tiles if tile.tile % 2]
     survivors = {tile.tile for tile in mesh.tiles} - {tile.tile for tile in victims}
     keeper = next(p.pid for p in processes.scan(directory.path) if p.module == processes.KEEPER_MODULE)
-    roll, load, deaths, began = random.Random(plan.seed), Load(keeper, mesh), 0, time.monotonic()  # noqa: S311
+    roll, load, deaths = random.Random(plan.seed), Load(keeper, mesh), 0  # noqa: S311
     with load.running():
         load.warm_up()
     before = at_rest(directory, survivors)
+    began = told = time.monotonic()
     with load.running():
         while load.requests < plan.requests or deaths < plan.deaths:
             if deaths < plan.deaths:
                 replace(directory, mesh, roll.choice(victims), key)
                 deaths += 1
             load.keep_going()
-            if deaths % 50 == 0 or deaths == plan.deaths:
-                notice(f"{load.requests:,} requests, {deaths} deaths, {time.monotonic() - began:.0f} s")
+            if (now := time.monotonic()) > told + TELL:
+                told = now
+                notice(f"{load.requests:,} requests, {deaths} deaths, {now - began:.0f} s")
     seconds = time.monotonic() - began
     return SoakResult(load.requests, deaths, seconds, before, at_rest(directory, survivors))
 

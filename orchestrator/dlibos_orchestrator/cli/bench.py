@@ -1,4 +1,4 @@
-"""`dlibos bench`: the benchmarks, one module each (bench_web, bench_protection)."""
+"""`dlibos bench`: the benchmarks, one module each."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final, cast
 
-from dlibos_orchestrator.cli import bench_protection, bench_web
+from dlibos_orchestrator.cli import bench_protection, bench_soak, bench_web
 from dlibos_orchestrator.cli.parser import Parser, Subparsers
 
 NAME: Final = "bench"
-BENCHMARKS: Final[Sequence[ModuleType]] = (bench_web, bench_protection)
+BENCHMARKS: Final[Sequence[ModuleType]] = (bench_web, bench_protection, bench_soak)
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
-        NAME, help="measure speed, and what protection costs", description="Measure on this machine, interleaved."
+        NAME,
+        help="measure speed, what protection costs, and what leaks",
+        description="Measure on this machine, interleaved.",
     )
     benchmarks = parser.add_subparsers(metavar="BENCHMARK", dest="what", required=True, parser_class=Parser)
     for benchmark in BENCHMARKS:

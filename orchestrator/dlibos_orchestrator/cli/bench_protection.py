@@ -58,7 +58,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--duration", type=values.seconds, default=2, metavar="2s", help="of each leg, in whole seconds (2s)"
     )
-    parser.add_argument("--seed", type=seed, metavar="N", help="of the order (drawn)")
+    parser.add_argument("--seed", type=values.seed, metavar="N", help="of the order (drawn)")
     parser.add_argument(
         "--objective",
         type=objectives,
@@ -103,13 +103,6 @@ def verdict(result: protection.ProtectionResult) -> int:
         notice(f"{result.errors} requests failed or got no 2xx answer: the figures do not hold; see column ERRORS")
         return 1
     return MISSED if missed else 0
-
-
-def seed(text: str) -> int:
-    """Return a seed."""
-    if not text.isdecimal() or len(text) > 9:
-        raise ArgumentTypeError(f"{text!r} is not a whole number below 10^9")
-    return int(text)
 
 
 def objectives(text: str) -> tuple[Objective, ...]:

@@ -37,3 +37,10 @@ def seconds(text: str) -> int:
     if value < 1 or value != int(value):
         raise ArgumentTypeError(f"{text!r}: wrk takes whole seconds, such as 3s")
     return int(value)
+
+
+def seed(text: str) -> int:
+    """Return a seed."""
+    if not text.isdecimal() or len(text) > 9:
+        raise ArgumentTypeError(f"{text!r} is not a whole number below 10^9")
+    return int(text)

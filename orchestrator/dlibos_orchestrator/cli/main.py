@@ -17,11 +17,11 @@ from types import FrameType, ModuleType
 from typing import Final, NoReturn, cast
 
 from dlibos_orchestrator import __version__
-from dlibos_orchestrator.cli import bench, completion, demo, doctor, down, execute, logs, ps, up
+from dlibos_orchestrator.cli import attack, bench, completion, demo, doctor, down, execute, logs, ps, up
 from dlibos_orchestrator.cli.parser import Parser, did_you_mean
 from dlibos_orchestrator.errors import OrchestratorError
 
-COMMANDS: Final[Sequence[ModuleType]] = (up, ps, execute, logs, down, demo, bench, doctor, completion)
+COMMANDS: Final[Sequence[ModuleType]] = (up, ps, execute, logs, down, demo, attack, bench, doctor, completion)
 
 
 def build_parser() -> Parser:

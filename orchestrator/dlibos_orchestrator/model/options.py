@@ -70,6 +70,8 @@ class MeshOptions:
     protection: str = "protected"
     domain: tuple[Domain, ...] = ()
     tune: Mapping[str, int] = field(default_factory=dict)  # by field of mesh_pb2.Tunables
+    compromised: frozenset[int] = frozenset()
+    """Tiles in the attacker's hands, for `dlibos attack`; drivers and stacks among them take no part in the traffic."""
 
     @property
     def domains(self) -> tuple[Domain, ...]:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -51,7 +51,7 @@ def up(
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
             return False
-        _launch(directory, mesh, timeout, mesh_key or draw_key())
+        _launch(directory, mesh, timeout, mesh_key or draw_key(), options.compromised)
     return True
 
 
@@ -111,12 +111,19 @@ def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str
     return False
 
 
-def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float | None, mesh_key: bytes) -> None:
+def _launch(
+    directory: MeshDirectory,
+    mesh: mesh_pb2.Mesh,
+    timeout: float | None,
+    mesh_key: bytes,
+    compromised: Collection[int],
+) -> None:
     with host_sockets(mesh) as sockets:
         try:
             directory.create()
             directory.write_mesh(mesh)
-            start_all(directory, mesh, sockets, mesh_key if mesh.protection == PROTECTION["protected"] else None)
+            key = mesh_key if mesh.protection == PROTECTION["protected"] else None
+            start_all(directory, mesh, sockets, key, compromised)
             if timeout is not None:
                 wait_ready(directory, mesh, timeout)
         except BaseException:

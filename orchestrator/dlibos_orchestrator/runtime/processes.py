@@ -19,7 +19,18 @@ from typing import Final, NamedTuple
 TILE_MODULE: Final = "dlibos_node"
 KEEPER_MODULE: Final = "dlibos_orchestrator.runtime.keeper"
 PUBLISHER_MODULE: Final = "dlibos_orchestrator.runtime.publisher"
-MODULES: Final = (TILE_MODULE, KEEPER_MODULE, PUBLISHER_MODULE)
+# What `dlibos attack` runs besides (attack/): tiles in the attacker's hands, a process that is no tile, clients.
+COMPROMISED_MODULE: Final = "dlibos_node.attack"
+OUTSIDER_MODULE: Final = "dlibos_node.attack.outsider"
+CLIENTS_MODULE: Final = "dlibos_orchestrator.attack.clients"
+MODULES: Final = (
+    TILE_MODULE,
+    KEEPER_MODULE,
+    PUBLISHER_MODULE,
+    COMPROMISED_MODULE,
+    OUTSIDER_MODULE,
+    CLIENTS_MODULE,
+)
 GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL
 KILLED: Final = 5.0  # seconds within which a killed process has gone, however busy the machine
 POLL: Final = 0.02  # seconds

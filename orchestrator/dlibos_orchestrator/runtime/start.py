@@ -6,7 +6,7 @@ import os
 import resource
 import select
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,11 @@ LAST_WORDS: Final = 4096  # bytes of a log that are searched for its last line
 
 
 def start_all(
-    directory: MeshDirectory, mesh: mesh_pb2.Mesh, sockets: Sequence[socket.socket], mesh_key: bytes | None
+    directory: MeshDirectory,
+    mesh: mesh_pb2.Mesh,
+    sockets: Sequence[socket.socket],
+    mesh_key: bytes | None,
+    compromised: Collection[int] = (),
 ) -> None:
     """Start every process of the mesh; `sockets` are the host's ends of its published ports. StartError, OSError.
 
@@ -35,15 +39,22 @@ def start_all(
             keeper = _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", _flag(given), given)
         _start_publisher(directory, mesh, keeper, sockets)
     for tile in mesh.tiles:
-        start_tile(directory, mesh, tile, mesh_key)
+        module = processes.COMPROMISED_MODULE if tile.tile in compromised else processes.TILE_MODULE
+        start_tile(directory, mesh, tile, mesh_key, module)
 
 
-def start_tile(directory: MeshDirectory, mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, mesh_key: bytes | None) -> int:
+def start_tile(
+    directory: MeshDirectory,
+    mesh: mesh_pb2.Mesh,
+    tile: mesh_pb2.Tile,
+    mesh_key: bytes | None,
+    module: str = processes.TILE_MODULE,
+) -> int:
     """Start one tile, at first or in place of one that has ended; return its process id."""
     with _credentials(None if mesh_key is None else credentials.of_tile(mesh, mesh_key, tile)) as given:
         log = directory.log_file(f"tile-{tile.tile}")
         arguments = ["--tile", str(tile.tile), *_flag(given)]
-        return processes.spawn(processes.TILE_MODULE, directory.path, arguments, log, given)
+        return processes.spawn(module, directory.path, arguments, log, given)
 
 
 @contextmanager
