@@ -5,9 +5,9 @@
 
 In each round a chip of every variation is built and connected. Then they take turns, four batches of requests each and
 in an order drawn anew every time, so that what else the machine does falls on all alike. A turn counts the CPU time of
-the server's side alone; a round's figure is the median of its turns. New chips for every round, so that none keeps an
-address layout that happens to suit it. The whole is measured by two chips of its own: that the parts add up to it is a
-finding then, not arithmetic.
+the server's side alone; a round's figure is the median of its turns. New chips for every round, built in an order drawn
+anew too, so that none keeps a place in memory that happens to suit it. The whole is measured by two chips of its own:
+that the parts add up to it is a finding then, not arithmetic.
 """
 
 from __future__ import annotations
@@ -85,8 +85,10 @@ def _round(load: Load, order: random.Random, root: str) -> dict[str, float]:
 
 async def _take_turns(load: Load, order: random.Random, root: str) -> tuple[list[_Site], dict[str, list[float]]]:
     """A coroutine for the chips' sake, which need a running loop; nothing is awaited."""
-    sites = {name: _site(Chip(switches, root), load) for name, switches in STEPS.items()}
-    sites[FUSED] = _site(FusedChip(root), load)
+    sites: dict[str, _Site] = {}
+    for name in order.sample([*STEPS, FUSED], len(STEPS) + 1):  # who is built first lies elsewhere in memory
+        chip = FusedChip(root) if name == FUSED else Chip(STEPS[name], root)
+        sites[name] = _site(chip, load)
     turns: dict[str, list[float]] = {name: [] for name in sites}
     gc.collect()
     gc.disable()  # a tile makes no cycles per request, and collects once in many thousand allocations
