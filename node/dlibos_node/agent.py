@@ -38,6 +38,7 @@ from dlibos_node.sockets.layer import Sockets
 
 log = logging.getLogger(__name__)
 
+COLLECT_AFTER: Final = 1.0  # seconds after a link went down; by then its tasks have ended
 JOIN_TIMEOUT: Final = 60.0  # seconds until all peers of a mesh must have come up
 
 # Who talks to whom by NoC links.
@@ -174,6 +175,9 @@ class Agent:
         if self._role is not None:
             self._role.changed(peer)
         self._progress.set()
+        if not peer.up:
+            # A link's end leaves cycles behind (calls, tasks, tracebacks), and the thresholds of `_join` are far away.
+            asyncio.get_running_loop().call_later(COLLECT_AFTER, gc.collect)
 
     # --- building -----------------------------------------------------------------------------------------------
 
