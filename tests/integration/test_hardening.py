@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +14,10 @@ import pytest
 
 from dlibos_node.hardening.descriptors import descriptors
 from dlibos_node.hardening.profile import DESCRIPTORS
-from dlibos_orchestrator.runtime import processes
+from dlibos_orchestrator.bench import soak
+from dlibos_orchestrator.model.options import MeshOptions, Published
+from dlibos_orchestrator.runtime import local, processes
+from dlibos_orchestrator.runtime.directory import mesh_directory
 from tests.support.commandline import LIMIT, get, tiles, up
 
 pytestmark = pytest.mark.integration
@@ -109,13 +110,10 @@ def test_hardened_tiles_are_scraped(base: Path, nic: str, port: int) -> None:
 
 
 def test_links_come_back(base: Path, nic: str, port: int) -> None:
-    up("--nic", nic, "--publish", f"{port}:80")
-    directory, victim = base / "default", pids(base)["app"]
-    os.kill(victim, signal.SIGKILL)
-    new = processes.spawn(processes.TILE_MODULE, directory, ["--tile", "2"], directory / "log" / "tile-2.log")
-    deadline = time.monotonic() + LIMIT
-    status = directory / "status" / "2" / "status.json"
-    while (said := json.loads(status.read_text())).get("pid") != new or not said.get("ready"):
-        assert not processes.reap(new), (directory / "log" / "tile-2.log").read_text()
-        assert time.monotonic() < deadline
+    key, options = local.draw_key(), MeshOptions(nic=nic, publish=(Published("127.0.0.1", port, 80),))
+    local.up(options, LIMIT, lambda line: None, key)
+    directory = mesh_directory("default")
+    mesh = directory.read_mesh()
+    soak.replace(directory, mesh, mesh.tiles[2], key)
+    said = json.loads((base / "default" / "status" / "2" / "status.json").read_text())
     assert len(said["hardening"]) == 6
