@@ -37,7 +37,10 @@ class Partition:
     publishes the generations, and takes a buffer back only from whom it was lent to.
     """
 
-    __slots__ = ("_map", "epoch", "fd", "generations", "layout", "leases", "number", "protected", "view")
+    __slots__ = (
+        "_first_end", "_first_size", "_map", "epoch", "fd", "generations", "layout", "leases", "number", "protected",
+        "view",
+    )  # fmt: skip
 
     def __init__(self, number: int, fd: int, protection: int, *, protected: bool, leases: bool) -> None:
         layout: Layout = layout_of(number)
@@ -46,6 +49,8 @@ class Partition:
         self.protected = protected
         self.leases = leases
         self.layout = layout
+        self._first_size = layout.pools[0].size
+        self._first_end = layout.pools[0].end
         self.epoch = secrets.randbelow(1 << 16)
         self._map = mmap.mmap(fd, layout.size, mmap.MAP_SHARED, protection)
         self.view = memoryview(self._map)
@@ -85,8 +90,13 @@ class Partition:
 
     def check(self, place: int, lease: int) -> Fault | None:
         """Return why the descriptor of these two words is not to be followed, None if it may be."""
-        slot = self.layout.slot(place >> 32, place & LOW32)
-        if slot < 0:
+        offset, size = place >> 32, self._first_size
+        slot = offset // size
+        if offset >= self._first_end:
+            slot = self.layout.slot(offset, place & LOW32)
+            if slot < 0:
+                return Fault.BOUNDS
+        elif offset + (place & LOW32) > (slot + 1) * size:  # most are in the first pool, which begins at 0
             return Fault.BOUNDS
         generation: int = self.generations[slot]
         return None if lease >> 32 & 0xFFFF == generation else Fault.GENERATION

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from dlibos_node.memory.descriptor import APP_INDEX, INDEX_MASK, LOW32, owner
+from dlibos_node.memory.descriptor import APP_INDEX, INDEX_BITS, INDEX_MASK, LOW32
 from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.foreign import Foreign
 from dlibos_node.nic import virtio
@@ -204,7 +204,7 @@ class Driver:
             place, lease = payload[i], payload[i + 1]
             number = lease >> 48
             partition = self._partitions.get(number)
-            if not (owner(number) == source if i == 1 else number & INDEX_MASK == APP_INDEX):
+            if not (number >> INDEX_BITS == source if i == 1 else number & INDEX_MASK == APP_INDEX):
                 fault = Fault.PARTITION
             elif partition is None:
                 fault = self._foreign.missing(number)

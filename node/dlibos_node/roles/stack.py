@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dlibos_node.memory import layout
-from dlibos_node.memory.descriptor import APP_INDEX, HIGH32, INDEX_MASK, LOW32, TX_INDEX, owner
+from dlibos_node.memory.descriptor import APP_INDEX, HIGH32, INDEX_BITS, INDEX_MASK, LOW32, TX_INDEX
 from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.foreign import Foreign
 from dlibos_node.noc import tags
@@ -117,12 +117,10 @@ class Stack:
         offset, length = place >> 32, place & LOW32
         if self._protected:
             self._checked.descriptors += 1
-            # The generation is the sender's own to say: it owns the buffer and lends it with this message.
-            if owner(number) != source or number & INDEX_MASK >= TX_INDEX:
-                self._faults.report(source, Fault.PARTITION, tags.RX)
-                return
-            if partition.layout.slot(offset, length) < 0:
-                self._faults.report(source, Fault.BOUNDS, tags.RX)
+            foreign = number >> INDEX_BITS != source or number & INDEX_MASK >= TX_INDEX
+            fault = Fault.PARTITION if foreign else partition.check(place, lease)
+            if fault is not None:
+                self._faults.report(source, fault, tags.RX)
                 return
         word = lease & HIGH32 | offset
         self.port.held(word)
@@ -178,7 +176,7 @@ class Stack:
     def _examine(self, source: int, place: int, lease: int) -> Fault | None:
         number = lease >> 48
         partition = self._partitions.get(number)
-        if owner(number) != source or number & INDEX_MASK != APP_INDEX:
+        if number >> INDEX_BITS != source or number & INDEX_MASK != APP_INDEX:
             return Fault.PARTITION
         return self._foreign.missing(number) if partition is None else partition.check(place, lease)
 
