@@ -92,7 +92,7 @@ class Owner:
         while True:
             try:
                 connection, mapped = await fetch(self._path, self.tile, self._reader, self._credentials)
-            except PartitionError as error:
+            except (PartitionError, OSError) as error:
                 self._fail(error)
                 await asyncio.sleep(RETRY)
                 continue
@@ -106,10 +106,11 @@ class Owner:
                 del partitions[partition.number]
                 partition.close()
 
-    def _fail(self, error: PartitionError) -> None:
-        log.warning("%s", error)
+    def _fail(self, error: PartitionError | OSError) -> None:
+        problem = PartitionError(f"{error}: see the log of tile {self.tile}") if isinstance(error, OSError) else error
+        log.warning("%s", problem)
         if not self._problem.done() and not self.mapped.is_set():
-            self._problem.set_exception(error)
+            self._problem.set_exception(problem)
 
 
 async def _ended(connection: socket.socket) -> None:
