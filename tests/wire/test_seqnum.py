@@ -24,11 +24,6 @@ def test_comparisons_follow_the_distance(start: int, distance: int) -> None:
     assert seqnum.latest(start, other) == seqnum.latest(other, start) == (other if distance > 0 else start)
 
 
-@given(numbers, st.integers(0, 2**30), st.integers(-(2**30), 2**31 - 1))
-def test_in_window(start: int, size: int, offset: int) -> None:
-    assert seqnum.in_window(seqnum.add(start, offset), start, size) == (0 <= offset < size)
-
-
 @pytest.mark.parametrize(
     ("left", "right", "distance"), [(0, 0xFFFFFFFF, 1), (0xFFFFFFFF, 0, -1), (0x80000000, 0, -(2**31))]
 )

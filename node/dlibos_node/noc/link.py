@@ -237,7 +237,6 @@ class _Session:
                 owed = peer.take_owed(anyway=bool(words))
                 if words or owed:
                     statistics.frames_out += 1
-                    statistics.words_out += len(words)
                     await self._write(Frame(words=words, credits=owed))
                 else:
                     event.clear()

@@ -14,14 +14,13 @@ from dlibos_node.noc import message
 class PeerStatistics:
     """Counts of one direction pair; plain integers, read by the metrics collector."""
 
-    __slots__ = ("frames_in", "frames_out", "messages_in", "stalls", "words_in", "words_out")
+    __slots__ = ("frames_in", "frames_out", "messages_in", "stalls", "words_in")
 
     def __init__(self) -> None:
         self.frames_in = 0
         self.frames_out = 0
         self.messages_in = 0  # counted where they arrive: a sender only appends words
         self.words_in = 0
-        self.words_out = 0
         self.stalls = 0  # times a queue's words had to wait for credit
 
 

@@ -19,7 +19,7 @@ from dlibos_node.roles import rx
 from dlibos_node.roles.app_events import AppEvents
 from dlibos_node.roles.driver import Drop
 from dlibos_node.roles.reception import Reception
-from dlibos_node.roles.tx import TxPort
+from dlibos_node.roles.tx import TxPort, needs_checksum
 from dlibos_node.sockets.layer import Sockets
 from dlibos_node.stack.flow import Flow
 from dlibos_node.tcp.span import Span
@@ -45,8 +45,7 @@ class DirectPort(TxPort):
 
     def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> int:
         """Put a frame on the wire."""
-        needs_csum = header[12:14] == b"\x08\x00" and header[23] == 6
-        parts: list[Buffer] = [virtio.tcp4_header(needs_csum, gso_size, len(header)), header]
+        parts: list[Buffer] = [virtio.tcp4_header(needs_checksum(header), gso_size, len(header)), header]
         for span in spans:
             parts.append(self._payload[span.offset : span.offset + span.length])
         if not self._device.transmit(parts):

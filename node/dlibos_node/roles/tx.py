@@ -22,6 +22,11 @@ FRAME_SIZE: Final = layout.TX.pools[1].size  # whole frames the stack makes itse
 _LARGE_AT: Final = layout.RX.pools[1].base  # where a driver's large receive buffers begin
 
 
+def needs_checksum(header: bytes) -> bool:
+    """Whether the frame that begins so is TCP over IPv4, whose checksum is the device's to complete."""
+    return header[12:14] == b"\x08\x00" and header[23] == 6
+
+
 class _Way:
     """One driver tile: what it was told to send and has not reported done, and what could not be told yet."""
 
@@ -136,7 +141,7 @@ class TxPort:
             return False
         offset = pool.base + slot * pool.size
         self._view[offset : offset + size] = header
-        flags = tags.TX_NEEDS_CHECKSUM if header[12:14] == b"\x08\x00" and header[23] == 6 else 0
+        flags = tags.TX_NEEDS_CHECKSUM if needs_checksum(header) else 0
         words = [0, gso_size << 16 | min(size, 255) << 8 | flags, offset << 32 | size, pool.lease(slot)]
         for span in spans:
             words += (span.offset << 32 | span.length, span.lease & descriptor.HIGH32)

@@ -42,11 +42,6 @@ def ge(left: int, right: int) -> bool:
     return ((left - right) & MASK) < HALF
 
 
-def in_window(number: int, start: int, size: int) -> bool:
-    """Is `number` one of the `size` numbers from `start` on? An empty window holds none."""
-    return ((number - start) & MASK) < size
-
-
 def latest(left: int, right: int) -> int:
     """Return the later of the two."""
     return left if ((left - right) & MASK) < HALF else right
