@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from dlibos_orchestrator.bench import soak
@@ -12,7 +10,8 @@ from dlibos_orchestrator.runtime import namespace
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(200)]
 
 
-def test_deaths_of_every_role_leave_nothing_behind(base: Path) -> None:
+@pytest.mark.usefixtures("base")
+def test_deaths_of_every_role_leave_nothing_behind() -> None:
     if not (found := namespace.can_have_tap()):
         pytest.skip(f"no TAP device: {found.reason}")
     result = soak.run(soak.SoakPlan(requests=10_000, deaths=6, seed=4), lambda line: None)
@@ -20,4 +19,3 @@ def test_deaths_of_every_role_leave_nothing_behind(base: Path) -> None:
     assert result.deaths == 6
     assert {one.role for one in result.after} == {"driver", "stack", "app"}
     assert result.leaks == []
-    assert base.is_dir()
