@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
-from dlibos.noc.v1.noc_pb2 import Frame
+from dlibos.noc.v1.noc_pb2 import Frame, Hello
 from dlibos.noc.v1.noc_pb2_grpc import NocStub
 
 from dlibos_node.errors import ConfigurationError
-from dlibos_node.noc import message
+from dlibos_node.noc import link, message
+from dlibos_node.noc.link import Network
 from dlibos_node.noc.peer import Peer
-from dlibos_node.noc.queues import Refusal
+from dlibos_node.noc.queues import Queues, Refusal
 from tests.support.ends import End, dial, hello, join
 
 
@@ -141,3 +143,21 @@ async def test_an_address_that_cannot_be_listened_at_is_a_clear_error(tmp_path: 
     end = End(1, tmp_path)
     with pytest.raises(ConfigurationError, match="cannot listen at unix:"):
         await end.network.serve(f"unix:{tmp_path}/no/such/directory/1.sock")
+
+
+async def test_a_link_whose_memory_does_not_come_is_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "PREPARE_TIMEOUT", 0.01)
+    queues, never = Queues(), asyncio.Event()
+
+    async def prepare(tile: int) -> None:
+        assert tile == 2
+        await never.wait()
+
+    async def unused(*_: object) -> None:
+        raise AssertionError("nothing is read or written before the memory is there")
+
+    network = Network("m", 1, queues, lambda: None, lambda _peer: None, prepare=prepare)
+    peer = Peer(1, 2, capacity=1000)
+    assert await network.converse(peer, Hello(credits=[1000] * 4), unused, unused) is Refusal.MEMORY
+    assert not peer.up
+    assert queues.refused == {Refusal.MEMORY: 1}

@@ -133,6 +133,7 @@ class Network:
             try:
                 await asyncio.wait_for(self._prepare(peer.number), PREPARE_TIMEOUT)
             except TimeoutError:
+                self.refused(Refusal.MEMORY)
                 return Refusal.MEMORY
         before = self._sessions.get(peer.number)
         if before is not None:
