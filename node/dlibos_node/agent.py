@@ -38,11 +38,12 @@ from dlibos_node.sockets.layer import Sockets
 
 log = logging.getLogger(__name__)
 
+WATCH: Final = 0.1  # seconds between two looks at what the tile has to say of itself
 COLLECT_AFTER: Final = 1.0  # seconds after a link went down; by then its tasks have ended
 JOIN_TIMEOUT: Final = 60.0  # seconds until all peers of a mesh must have come up
 
 # Who talks to whom by NoC links.
-TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app"), "app": ("stack",), "idle": (), "fused": ()}
+TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app", "stack"), "app": ("stack",), "idle": (), "fused": ()}
 
 
 class Agent:
@@ -76,6 +77,10 @@ class Agent:
         self._handover: Handover | None = None
         self._device: Device | None = None
         self._journal: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._ports = rights.ports_of_apps(self.mesh)
+        self._joining = True
+        self._later: mesh_pb2.Mesh | None = None  # a change that came before the role was built
         self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
         self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
 
@@ -114,6 +119,9 @@ class Agent:
         await self._network.serve(self.tile.address)
         for other in self._others():
             self._network.add(self._network.peers[other.tile], other.address)
+        self._joining = False
+        if self._later is not None:
+            self.apply(self._later)
         while not self._joined():
             self._progress.clear()
             await self._progress.wait()
@@ -123,7 +131,7 @@ class Agent:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         self.status.ready = True
-        self.report()
+        self._watching = asyncio.create_task(self._watch())
         path = status_file(self.tile, self._directory).with_name("faults.jsonl")
         self._journal = asyncio.create_task(Journal(path, self.tile.tile, self._faults, self._faulted).run())
 
@@ -146,9 +154,74 @@ class Agent:
             return len(self._sockets.listening) == len(peers) or self.tile.role == mesh_pb2.ROLE_FUSED
         return all(peer.up for peer in peers)
 
+    # --- a mesh that changes ------------------------------------------------------------------------------------
+
+    def apply(self, mesh: mesh_pb2.Mesh) -> None:
+        """Become part of the mesh as it is wanted now; one that is older than what the tile knows changes nothing."""
+        mine = next((entry for entry in mesh.tiles if entry.tile == self.tile.tile), None)
+        if mesh.epoch <= self.mesh.epoch:
+            return
+        if mine is None or _job(mine) != _job(self.tile):
+            log.info("the mesh has another use for this tile: its process is about to end")
+            return
+        if self._joining:
+            self._later = mesh
+            return
+        before, self.mesh, self.tile = self.mesh, mesh, mine
+        self._ports.clear()
+        self._ports.update(rights.ports_of_apps(mesh))
+        self._exchange({entry.tile: entry for entry in before.tiles}, {entry.tile: entry for entry in mesh.tiles})
+        if self._role is not None and mesh.owners != before.owners:
+            self._role.assign(mesh.owners)
+        if self._role is not None and mine.draining:
+            self._role.retire()
+        self._network.flush()
+        self._progress.set()
+
+    def _exchange(self, before: dict[int, mesh_pb2.Tile], after: dict[int, mesh_pb2.Tile]) -> None:
+        """Part from the tiles that have left or do something else now, and meet those that are new."""
+        for number, entry in before.items():
+            if number != self.tile.tile and (number not in after or _job(after[number]) != _job(entry)):
+                self._part(number)
+        for number, entry in after.items():
+            if number != self.tile.tile and (number not in before or _job(before[number]) != _job(entry)):
+                self._meet(entry)
+
+    def _part(self, number: int) -> None:
+        peer = self._network.peers.get(number)
+        if peer is not None:
+            self._network.remove(peer)
+            if self._role is not None:
+                self._role.dismiss(peer)
+        self._foreign.forget(number)
+
+    def _meet(self, entry: mesh_pb2.Tile) -> None:
+        self._follow(entry)
+        if entry in self._others() and self._role is not None:
+            peer = self._peer(entry)
+            self._role.admit(peer)
+            self._network.add(peer, entry.address)
+
+    async def _watch(self) -> None:
+        """Say what has changed in what others go by."""
+        said = b""
+        while True:
+            self._look()
+            if (now := self.status.SerializeToString(deterministic=True)) != said:
+                said = now
+                self.report()
+            await asyncio.sleep(WATCH)
+
+    def _look(self) -> None:
+        if self._role is not None:
+            self.status.drained = self._role.retired
+        self.status.epoch = self.mesh.epoch
+        self.status.linked[:] = sorted(peer.number for peer in self._network.peers.values() if peer.up)
+
     async def _leave(self) -> None:
-        if self._journal is not None:
-            self._journal.cancel()
+        for task in (self._journal, self._watching):
+            if task is not None:
+                task.cancel()
         await self._network.close()
         if self._role is not None:
             self._role.close()
@@ -183,7 +256,9 @@ class Agent:
 
     def _others(self) -> list[mesh_pb2.Tile]:
         wanted = TALKS[self._role_name]
-        return [entry for entry in self.mesh.tiles if config.ROLES[entry.role] in wanted]
+        return [
+            entry for entry in self.mesh.tiles if config.ROLES[entry.role] in wanted and entry.tile != self.tile.tile
+        ]
 
     def _own_partitions(self) -> list[Partition]:
         protected = rights.is_protected(self.mesh)
@@ -200,29 +275,34 @@ class Agent:
 
     async def _read_partitions(self) -> None:
         for other in self.mesh.tiles:
-            indices = rights.readable(self.mesh, other, self.tile)
-            if indices and other.tile != self.tile.tile:
-                owner = Owner(other.memory, other.tile, self.tile.tile, self._credentials)
-                self._foreign.follow(owner, [partition_number(other.tile, index) for index in indices])
+            self._follow(other)
         await self._foreign.all_ready()
+
+    def _follow(self, other: mesh_pb2.Tile) -> None:
+        indices = rights.readable(self.mesh, other, self.tile)
+        if indices and other.tile != self.tile.tile:
+            owner = Owner(other.memory, other.tile, self.tile.tile, self._credentials)
+            self._foreign.follow(owner, [partition_number(other.tile, index) for index in indices])
 
     def _peers(self) -> dict[str, dict[int, Peer]]:
         """Make a peer for every tile this one talks to, by role."""
         found: dict[str, dict[int, Peer]] = {name: {} for name in TALKS}
         for other in self._others():
-            role = config.ROLES[other.role]
-            peer = Peer(
-                self.tile.tile,
-                other.tile,
-                capacity=self.mesh.tunables.queue_words,
-                hops=self._grid.hops(self.tile.tile, other.tile),
-                role=role,
-            )
-            self._network.peers[other.tile] = found[role][other.tile] = peer
+            peer = self._network.peers[other.tile] = self._peer(other)
+            found[peer.role][other.tile] = peer
         return found
 
+    def _peer(self, other: mesh_pb2.Tile) -> Peer:
+        return Peer(
+            self.tile.tile,
+            other.tile,
+            capacity=self.mesh.tunables.queue_words,
+            hops=self._grid.hops(self.tile.tile, other.tile),
+            role=config.ROLES[other.role],
+        )
+
     def _start_role(self, own: list[Partition]) -> None:
-        parts = Parts(self.mesh, self.tile, self._queues, self._peers(), self._foreign, self._faults)
+        parts = Parts(self.mesh, self.tile, self._queues, self._peers(), self._foreign, self._faults, self._ports)
         match self.tile.role:
             case mesh_pb2.ROLE_DRIVER if self._device is not None:
                 self._role = self._start_driver(parts, self._device, own)
@@ -256,6 +336,11 @@ class Agent:
     def _describe(self, device: Device) -> None:
         self.status.nic = self.mesh.nic.kind
         self.status.offloads.extend(device.offloads)
+
+
+def _job(entry: mesh_pb2.Tile) -> tuple[mesh_pb2.Role.ValueType, int, str]:
+    """What a tile is to others."""
+    return entry.role, entry.domain, entry.address
 
 
 def compiled() -> bool:

@@ -38,7 +38,10 @@ from dlibos_node.tcp.config import TcpConfig
 
 
 class Parts(NamedTuple):
-    """What every role is built on. `peers` are the tiles it talks to, by role and number."""
+    """What every role is built on.
+
+    `peers` are the tiles it talks to, by role and number; `ports` the ports of each application tile, as they are now.
+    """
 
     mesh: mesh_pb2.Mesh
     tile: mesh_pb2.Tile
@@ -46,6 +49,7 @@ class Parts(NamedTuple):
     peers: Mapping[str, dict[int, Peer]]
     foreign: Foreign
     faults: Faults
+    ports: Mapping[int, frozenset[int]]
 
     @property
     def protected(self) -> bool:
@@ -54,10 +58,10 @@ class Parts(NamedTuple):
 
 
 async def open_device(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, credentials: Credentials | None) -> Device:
-    """Open a driver tile's queue of the network device; a draining one has no wire. DeviceError."""
-    if tile.draining:
+    """Open a driver tile's queue of the network device; a passive one has no wire. DeviceError."""
+    if tile.passive:
         return MemoryDevice(mesh.nic.mtu, lambda frame: None)
-    drivers = [entry.tile for entry in mesh.tiles if entry.role in nics.OWNERS and not entry.draining]
+    drivers = [entry.tile for entry in mesh.tiles if entry.role in nics.OWNERS and not entry.passive]
     return await nics.open_device(mesh.nic, drivers.index(tile.tile), tile.tile, credentials)
 
 
@@ -66,12 +70,11 @@ def build_driver(
 ) -> Driver:
     """Build a driver role on its RX partitions, in the order of `rights.owned`; it holds frames up to `hold` us."""
     tunables, stacks = parts.mesh.tunables, list(parts.peers["stack"].values())
-    draining = {entry.tile for entry in parts.mesh.tiles if entry.draining}
     memories = {partition.number & INDEX_MASK: RxMemory(partition) for partition in own}
     return Driver(
         device,
         Reception(memories, rights.ports(parts.mesh)),
-        Steering(tunables.buckets, [peer.number for peer in stacks if peer.number not in draining]),
+        Steering(parts.mesh.owners),
         parts.queues,
         stacks,
         parts.foreign,
@@ -103,8 +106,9 @@ def build_stack(
         parts.queues,
         parts.peers["driver"],
         parts.peers["app"],
+        parts.peers["stack"],
         parts.foreign,
-        rights.ports_of_apps(mesh),
+        parts.ports,
         parts.faults,
         asyncio.get_running_loop(),
         flush,
@@ -133,7 +137,7 @@ def build_fused(parts: Parts, device: Device, own: Sequence[Partition]) -> tuple
     foreign = Foreign()
     foreign.partitions.update((partition.number, partition) for partition in own)
     alone = parts._replace(foreign=foreign, peers={"driver": {}, "stack": {}, "app": {}})
-    of_stack = alone._replace(queues=stack_inbox, peers={"driver": {}, "app": {APP: peers.stack_to_app}})
+    of_stack = alone._replace(queues=stack_inbox, peers={"driver": {}, "stack": {}, "app": {APP: peers.stack_to_app}})
     of_app = alone._replace(queues=app_inbox, peers={"stack": {STACK: peers.app_to_stack}})
     fused: Fused
 

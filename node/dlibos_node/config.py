@@ -28,10 +28,19 @@ TUNABLES: Final = {
 def load(path: Path, tile: int) -> tuple[mesh_pb2.Mesh, mesh_pb2.Tile]:
     """Read the mesh file and return it with this tile's entry; ConfigurationError names what is wrong in it."""
     try:
-        mesh = json_format.Parse(path.read_text(), mesh_pb2.Mesh())
+        text = path.read_text()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}: is the mesh up?") from error
-    except (json_format.ParseError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    return parse(text, str(path), tile)
+
+
+def parse(text: str, path: str, tile: int) -> tuple[mesh_pb2.Mesh, mesh_pb2.Tile]:
+    """Return the mesh that a JSON text from `path` describes, and this tile's entry. ConfigurationError."""
+    try:
+        mesh = json_format.Parse(text, mesh_pb2.Mesh())
+    except json_format.ParseError as error:
         raise ConfigurationError(f"{path}: {error}") from error
     said = {field.name for field, _ in mesh.tunables.ListFields()}
     for name, bounds in TUNABLES.items():
@@ -41,14 +50,24 @@ def load(path: Path, tile: int) -> tuple[mesh_pb2.Mesh, mesh_pb2.Tile]:
     if len(mine) != 1:
         raise ConfigurationError(f"{path}: has {len(mine)} entries for tile {tile}, needs one")
     _check(path, mesh)
+    if not mesh.owners:
+        mesh.owners = evenly(mesh)
     return mesh, mine[0]
 
 
-def _check(path: Path, mesh: mesh_pb2.Mesh) -> None:
+def evenly(mesh: mesh_pb2.Mesh) -> bytes:
+    """Return a bucket table that gives each stack tile the same share."""
+    stacks = [entry.tile for entry in mesh.tiles if entry.role == mesh_pb2.ROLE_STACK and not entry.passive]
+    return bytes(stacks[bucket % len(stacks)] for bucket in range(mesh.tunables.buckets)) if stacks else b""
+
+
+def _check(path: str, mesh: mesh_pb2.Mesh) -> None:
     for name, bounds in TUNABLES.items():
         value = getattr(mesh.tunables, name)
         if not bounds.least <= value <= bounds.most:
             raise ConfigurationError(f"{path}: tunables.{name} is {value}: use {bounds.least} to {bounds.most}")
+    if mesh.owners and len(mesh.owners) != mesh.tunables.buckets:
+        raise ConfigurationError(f"{path}: has {len(mesh.owners)} owners for {mesh.tunables.buckets} buckets")
     for entry in mesh.tiles:
         if entry.tile >= mesh.width * mesh.height:
             raise ConfigurationError(f"{path}: tile {entry.tile} is outside the {mesh.width}x{mesh.height} mesh")
@@ -57,7 +76,7 @@ def _check(path: Path, mesh: mesh_pb2.Mesh) -> None:
     _check_domains(path, mesh)
 
 
-def _check_domains(path: Path, mesh: mesh_pb2.Mesh) -> None:
+def _check_domains(path: str, mesh: mesh_pb2.Mesh) -> None:
     if not 1 <= len(mesh.domains) <= MAX_DOMAIN:
         raise ConfigurationError(f"{path}: has {len(mesh.domains)} domains: it needs 1 to {MAX_DOMAIN}")
     owner: dict[int, str] = {}

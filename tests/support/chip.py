@@ -35,6 +35,7 @@ from dlibos_node.tcp.config import TcpConfig
 MAC = bytes.fromhex("02d1b0000002")
 ADDRESS = 0x0A4D0002  # 10.77.0.2
 QUEUE_WORDS = 8192
+BUCKETS = 64
 
 
 class Timer:
@@ -124,6 +125,7 @@ class Chip:
         ]
         self._link(kinds[0], "driver", kinds[1], "stack")
         self._link(kinds[1], "stack", kinds[2], "app")
+        self._link(kinds[1], "stack", kinds[1], "stack")
         self.devices = [MemoryDevice(1500, self.sent.append) for _ in kinds[0]]
         self.drivers = [self._driver(tile, device, hold) for tile, device in zip(kinds[0], self.devices, strict=True)]
         self.stacks = [self._stack(tile, kinds[2], config, backlog) for tile in kinds[1]]
@@ -133,6 +135,8 @@ class Chip:
     def _link(self, left: list[Tile], role: str, right: list[Tile], other: str) -> None:
         for a in left:
             for b in right:
+                if a is b:
+                    continue
                 a.peers[b.number] = Peer(a.number, b.number, capacity=QUEUE_WORDS, role=other)
                 b.peers[a.number] = Peer(b.number, a.number, capacity=QUEUE_WORDS, role=role)
 
@@ -166,7 +170,7 @@ class Chip:
         driver = Driver(
             device,
             reception,
-            Steering(64, [peer.number for peer in stacks]),
+            Steering([stacks[bucket % len(stacks)].number for bucket in range(BUCKETS)]),
             tile.queues,
             stacks,
             tile.foreign,
@@ -190,6 +194,7 @@ class Chip:
             tile.queues,
             {driver.number: tile.peers[driver.number] for driver in self.kinds[0]},
             {app.number: tile.peers[app.number] for app in apps},
+            {stack.number: tile.peers[stack.number] for stack in self.kinds[1] if stack is not tile},
             tile.foreign,
             {app.number: frozenset({self._port(app)}) for app in apps},
             tile.faults,

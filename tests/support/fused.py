@@ -67,7 +67,7 @@ class FusedChip:
         return Driver(
             self.devices[0],
             memory,
-            Steering(64, []),
+            Steering([]),
             Queues(),
             [],
             self.foreign,
@@ -88,6 +88,7 @@ class FusedChip:
             inbox,
             {},
             {APP: peers.stack_to_app},
+            {},
             self.foreign,
             {},
             self.faults,

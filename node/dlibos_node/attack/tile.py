@@ -92,7 +92,7 @@ class CompromisedTile(Agent):
         """Return the honest tile of a role; of application tiles, the one of another domain."""
         for entry in self.mesh.tiles:
             named = config.ROLES[entry.role] == role and entry.tile != self.tile.tile
-            if named and not entry.draining and (role != "app" or entry.domain != self.tile.domain):
+            if named and not entry.passive and (role != "app" or entry.domain != self.tile.domain):
                 return entry
         raise ConfigurationError(f"the mesh has no other {role} tile to attack: bring it up by `dlibos attack`")
 

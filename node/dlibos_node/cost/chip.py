@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from dlibos.control.v1 import mesh_pb2
 
-from dlibos_node import assembly, config
+from dlibos_node import assembly, config, rights
 from dlibos_node.assembly import Parts
 from dlibos_node.cost.device import Wire
 from dlibos_node.memory.descriptor import APP_INDEX, TX_INDEX, partition_number
@@ -61,6 +61,7 @@ class Chip:
     def __init__(self, switches: Switches, root: str) -> None:
         self.wire = Wire()
         self._mesh = _mesh(switches, root)
+        self._ports = rights.ports_of_apps(self._mesh)
         self.tiles = [_tile(number, switches) for number in range(3)]
         self._attached = [partition for tile in self.tiles for partition in self._map(tile, switches)]
         for left, right in LINKS:
@@ -81,7 +82,7 @@ class Chip:
         peers: dict[str, dict[int, Peer]] = {name: {} for name in NAMES}
         for peer in tile.peers.values():
             peers[peer.role][peer.number] = peer
-        return Parts(self._mesh, self._mesh.tiles[number], tile.queues, peers, tile.foreign, tile.faults)
+        return Parts(self._mesh, self._mesh.tiles[number], tile.queues, peers, tile.foreign, tile.faults, self._ports)
 
     def _map(self, tile: Tile, switches: Switches) -> list[Partition]:
         for number in READS[tile.number]:
@@ -147,7 +148,7 @@ class FusedChip:
         mesh.tiles[0].app.CopyFrom(mesh_pb2.App(kind="web", root=root))
         mesh.tiles[0].domain = DOMAIN
         self._own = [Partition.create(partition_number(0, index), protected=False) for index in OWNED]
-        parts = Parts(mesh, mesh.tiles[0], Queues(), {}, Foreign(), Faults({}))
+        parts = Parts(mesh, mesh.tiles[0], Queues(), {}, Foreign(), Faults({}), {})
         self._fused, self._application = assembly.build_fused(parts, self.wire, self._own)
         self.refused = 0
 
@@ -177,7 +178,7 @@ def _mesh(switches: Switches, root: str) -> mesh_pb2.Mesh:
     tiles = [mesh_pb2.Tile(tile=number, role=role) for number, role in enumerate(ROLES)]
     tiles[APP].domain = DOMAIN
     tiles[APP].app.CopyFrom(mesh_pb2.App(kind="web", root=root))
-    return mesh_pb2.Mesh(
+    mesh = mesh_pb2.Mesh(
         width=3,
         height=1,
         nic=mesh_pb2.Nic(mac=MAC, address=ADDRESS, mtu=MTU),
@@ -186,3 +187,5 @@ def _mesh(switches: Switches, root: str) -> mesh_pb2.Mesh:
         protection=mesh_pb2.PROTECTION_PROTECTED if switches.checks else mesh_pb2.PROTECTION_UNPROTECTED,
         domains=[mesh_pb2.Domain(name="cost", ports=[80])],
     )
+    mesh.owners = config.evenly(mesh)
+    return mesh

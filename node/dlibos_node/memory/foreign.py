@@ -14,6 +14,7 @@ from typing import Final
 
 from dlibos_node.errors import PartitionError
 from dlibos_node.identity import Credentials
+from dlibos_node.memory import descriptor
 from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.handover import fetch
 from dlibos_node.memory.partition import Partition
@@ -42,6 +43,13 @@ class Foreign:
         self.entitled.update(numbers)
         self._owners[owner.tile] = owner
         owner.start(self.partitions)
+
+    def forget(self, tile: int) -> None:
+        """Map nothing of a tile any more: it has left the mesh."""
+        owner = self._owners.pop(tile, None)
+        if owner is not None:
+            owner.stop()
+            self.entitled.difference_update([number for number in self.entitled if descriptor.owner(number) == tile])
 
     async def ready(self, tile: int) -> None:
         """Return when the memory of a tile is mapped, at once if this tile reads none of it."""
@@ -96,15 +104,17 @@ class Owner:
                 self._fail(error)
                 await asyncio.sleep(RETRY)
                 continue
-            with connection:
+            try:
                 partitions.update((partition.number, partition) for partition in mapped)
                 self.mapped.set()
                 await _ended(connection)
-            self.mapped.clear()
+            finally:
+                connection.close()
+                self.mapped.clear()
+                for partition in mapped:
+                    del partitions[partition.number]
+                    partition.close()
             log.info("the memory of tile %d is gone with its process", self.tile)
-            for partition in mapped:
-                del partitions[partition.number]
-                partition.close()
 
     def _fail(self, error: PartitionError | OSError) -> None:
         problem = PartitionError(f"{error}: see the log of tile {self.tile}") if isinstance(error, OSError) else error

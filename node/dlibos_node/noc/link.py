@@ -81,7 +81,7 @@ class Network:
         self._prepare = prepare
         self._sessions: dict[int, _Session] = {}
         self._server: grpc.aio.Server | None = None
-        self._dials: set[asyncio.Task[None]] = set()
+        self._dials: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self, address: str) -> None:
         """Listen for tiles with lower numbers at `address` ("unix:/path" or "host:port")."""
@@ -98,9 +98,19 @@ class Network:
         """Make a tile known; dial it if it is this side's turn to dial, else wait for its call."""
         self.peers[peer.number] = peer
         if self.tile < peer.number:
-            task = asyncio.create_task(self._dial(peer, address), name=f"dial {peer.number}")
-            self._dials.add(task)
-            task.add_done_callback(self._dials.discard)
+            self._dials[peer.number] = asyncio.create_task(self._dial(peer, address), name=f"dial {peer.number}")
+
+    def remove(self, peer: Peer) -> None:
+        """Forget a tile: its link ends, and a new one is not taken."""
+        del self.peers[peer.number]
+        dialling = self._dials.pop(peer.number, None)
+        if dialling is not None:
+            dialling.cancel()
+        session = self._sessions.pop(peer.number, None)
+        if session is not None:
+            session.end()
+            peer.lost()
+            self._changed(peer)
 
     def flush(self) -> None:
         """Let everything that waits go out, one frame a peer."""
@@ -115,9 +125,9 @@ class Network:
 
     async def close(self) -> None:
         """Close all links and stop listening."""
-        for task in self._dials:
+        for task in self._dials.values():
             task.cancel()
-        await asyncio.gather(*self._dials, return_exceptions=True)
+        await asyncio.gather(*self._dials.values(), return_exceptions=True)
         if self._server is not None:
             await self._server.stop(0)
 

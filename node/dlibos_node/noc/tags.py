@@ -15,8 +15,27 @@
     stack   app     RECV        0      connection, descriptor in RX (2)
     stack   app     SENT        0      pairs of connection and bytes the peer newly acknowledged (at most 63)
     stack   app     PEER_CLOSED 0      connection (FIN)
-    stack   app     DEAD        0      connection, reason (tcp.connection close reasons)
+    stack   app     DEAD        0      connection, reason (tcp.connection close reasons, or HANDED_OVER)
     any     any     FAULT       2      reason (memory.fault.CODES), tag of the message that was refused
+  while tiles come, drain and go:
+    stack   driver  STEER       1      serial, stack tile, then buckets, four a word (lowest first; NO_BUCKET fills up)
+    driver  stack   STEERED     0      serial: frames for those buckets go there; none comes to the sender any more
+    stack   driver  PASS        2      stack tile, then release words: the sender's leases are that tile's now
+    driver  stack   PASSED      2      number of PASS messages obeyed, in their order
+    stack   stack   ADOPT       0      connection, part | parts << 32, then words of its state (stack.transfer)
+    stack   stack   ADOPTED     0      connection: it is the sender's now
+    stack   stack   TIME_WAIT   0      words of a connection that is over (stack.transfer)
+    stack   stack   BUCKETS     0      buckets, four a word: they and all their connections are the receiver's now
+    stack   app     MOVING      0      connection, stack tile: it will be served there; say no more about it here
+    app     stack   MOVE        1      connection: nothing follows from here
+    stack   app     MOVED       0      connection: the new stack tile serves it, go on there
+    app     stack   LEFT        1      connection: it goes on elsewhere, to the stack tile that served it before
+    app     stack   ORPHANS     1      peer address << 32 | peer port << 16 | local port of each connection that a dead
+                                       stack tile left behind: its client is to be told
+    driver  stack   WITHDRAW    0      (none): send nothing by way of the sender any more
+    stack   driver  WITHDRAWN   1      (none): nothing follows
+    app     stack   UNLISTEN    1      port: no new connections
+    app     stack   HAND_OVER   1      connection: another application tile may have it, if nothing is under way
 
 One queue carries everything whose order matters between two roles: RECV must not overtake CONNECTED, CLOSE must not
 overtake SEND. RECV_DONE and SENT only count, so a tile gathers them while it works through a frame and sends them
@@ -38,17 +57,37 @@ TX_DONE: Final = 2
 TX: Final = 3
 RELEASE: Final = 4
 FAULT: Final = 5
+STEER: Final = 6
+STEERED: Final = 7
+PASS: Final = 8
+PASSED: Final = 9
+WITHDRAW: Final = 10
+WITHDRAWN: Final = 11
 LISTEN: Final = 16
 SEND: Final = 17
 RECV_DONE: Final = 18
 CLOSE: Final = 19
 ABORT: Final = 20
+MOVE: Final = 21
+LEFT: Final = 22
+ORPHANS: Final = 23
+UNLISTEN: Final = 24
+HAND_OVER: Final = 25
 LISTENING: Final = 32
 CONNECTED: Final = 33
 RECV: Final = 34
 SENT: Final = 35
 PEER_CLOSED: Final = 36
 DEAD: Final = 37
+MOVING: Final = 38
+MOVED: Final = 39
+ADOPT: Final = 48
+ADOPTED: Final = 49
+TIME_WAIT: Final = 50
+BUCKETS: Final = 51
+
+NO_BUCKET: Final = 0xFFFF  # fills the last word of a list of buckets
+HANDED_OVER: Final = 16  # reason of a DEAD: another application tile has the connection; the client noticed nothing
 
 # aux flags of an RX descriptor
 RX_CHECKSUM_OK: Final = 1  # the device vouches for the transport checksum (virtio NEEDS_CSUM or DATA_VALID)

@@ -27,6 +27,7 @@ class App:
     ) -> None:
         self.sockets = sockets
         self._flush = flush
+        self._retiring = False
         table = {
             tags.LISTENING: (sockets.on_listening, 2),
             tags.CONNECTED: (sockets.on_connected, 2),
@@ -55,6 +56,28 @@ class App:
         else:
             self.sockets.detach(peer.number)
         self.flush()
+
+    def admit(self, peer: Peer) -> None:
+        """A stack tile has joined the mesh."""
+        self.dispatch.admit(peer)
+        self.sockets.admit(peer)
+
+    def dismiss(self, peer: Peer) -> None:
+        """It has left."""
+        self.dispatch.dismiss(peer)
+        self.sockets.dismiss(peer.number)
+
+    def assign(self, owners: bytes) -> None:
+        """Buckets are the stack tiles' affair."""
+
+    def retire(self) -> None:
+        """Take nothing new."""
+        self._retiring = True
+
+    @property
+    def retired(self) -> bool:
+        """Whether nothing is left."""
+        return False
 
     def close(self) -> None:
         """Nothing outlives the process."""

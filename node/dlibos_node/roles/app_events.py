@@ -42,6 +42,14 @@ class AppEvents:
         self._port = port
         self._late: deque[_Late] = deque()
 
+    def admit(self, peer: Peer) -> None:
+        """An application tile has joined the mesh."""
+        self._apps[peer.number] = _Application(peer)
+
+    def dismiss(self, app: int) -> None:
+        """It has left, and `forget` was called."""
+        del self._apps[app]
+
     def connected(self, flow: Flow) -> None:
         """CONNECTED."""
         head = flow.header

@@ -28,6 +28,7 @@ class Drop(enum.Enum):
 
     UNKNOWN_TAG = "unknown_tag"
     LENGTH = "wrong_length"
+    GONE = "tile_gone"  # its sender has left the mesh since
 
 
 class Dispatch:
@@ -36,7 +37,7 @@ class Dispatch:
     `tables` are by role of the sender. Without protection every tile may call all of them.
     """
 
-    __slots__ = ("_all", "_by_source", "_checked", "_faults", "_queues", "drops")
+    __slots__ = ("_all", "_by_source", "_checked", "_faults", "_of_role", "_queues", "drops")
 
     def __init__(
         self, queues: Queues, tables: Mapping[str, Table], peers: Iterable[Peer], faults: Faults, *, protected: bool
@@ -48,9 +49,19 @@ class Dispatch:
         self._all: dict[int, tuple[Handler, int]] = {**answer}
         for table in tables.values():
             self._all.update(table)
-        of_role = {role: {**answer, **table} for role, table in tables.items()}
-        self._by_source = {peer.number: of_role[peer.role] if protected else self._all for peer in peers}
+        self._of_role = {role: {**answer, **table} if protected else self._all for role, table in tables.items()}
+        self._by_source: dict[int, Mapping[int, tuple[Handler, int]]] = {}
         self.drops: Counter[Drop] = Counter()
+        for peer in peers:
+            self.admit(peer)
+
+    def admit(self, peer: Peer) -> None:
+        """Obey a tile from now on, as its role allows."""
+        self._by_source[peer.number] = self._of_role[peer.role]
+
+    def dismiss(self, peer: Peer) -> None:
+        """Obey it no more: what it has said and nobody has read yet is dropped."""
+        self._by_source.pop(peer.number, None)
 
     def run(self, now: int) -> None:
         """Empty the demux queues."""
@@ -60,7 +71,8 @@ class Dispatch:
             if self._checked is not None:
                 self._checked.roles += len(messages)
             for source, tag, payload in messages:
-                entry = by_source[source].get(tag)
+                table = by_source.get(source)
+                entry = table.get(tag) if table is not None else None
                 if entry is None:
                     self._refuse(source, tag)
                 elif len(payload) < entry[1]:
@@ -69,7 +81,9 @@ class Dispatch:
                     entry[0](source, payload, now)
 
     def _refuse(self, source: int, tag: int) -> None:
-        if tag in self._all:
+        if source not in self._by_source:
+            self.drops[Drop.GONE] += 1
+        elif tag in self._all:
             self._faults.report(source, Fault.ROLE, tag)
         else:
             self.drops[Drop.UNKNOWN_TAG] += 1

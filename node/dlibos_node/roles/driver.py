@@ -92,9 +92,14 @@ class Driver:
         self._flush = flush
         self._hold = hold / 1e6
         self._ring_words = ring_words
-        self._targets = {peer.number: _Target(peer, Moderation(hold, words)) for peer in stacks}
+        self._words = words
+        self._targets = {peer.number: self._target(peer) for peer in stacks}
         self._timer_set = False
+        self._retiring = False
         self._done: Counter[int] = Counter()  # TX messages finished since the last TX_DONE, by stack tile
+
+    def _target(self, peer: Peer) -> _Target:
+        return _Target(peer, Moderation(int(self._hold * 1e6), self._words))
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -124,9 +129,12 @@ class Driver:
         if tile == EVERYBODY:
             self._copy(view, offset, length)
             tile = self._steering.buckets[0]
-        target = self._targets[tile]
-        if not target.peer.up or len(target.waiting) > self._ring_words:
-            self._drop(frame, Drop.RING_FULL if target.peer.up else Drop.NO_STACK)
+        target = self._targets.get(tile)
+        if target is None or not target.peer.up:
+            self._drop(frame, Drop.NO_STACK)
+            return
+        if len(target.waiting) > self._ring_words:
+            self._drop(frame, Drop.RING_FULL)
             return
         lease = frame.pool.lend(frame.slot, tile)
         target.waiting += (target.header, offset << 32 | length, lease | flags)
@@ -254,6 +262,29 @@ class Driver:
         """A stack tile that went holds nothing any more."""
         if not peer.up:
             self.memory.reclaim(peer.number)
+
+    def admit(self, peer: Peer) -> None:
+        """A stack tile has joined the mesh."""
+        self.dispatch.admit(peer)
+        self._targets[peer.number] = self._target(peer)
+
+    def dismiss(self, peer: Peer) -> None:
+        """It has left."""
+        self.dispatch.dismiss(peer)
+        del self._targets[peer.number]
+        self._done.pop(peer.number, None)
+
+    def assign(self, owners: bytes) -> None:
+        """Stack tiles tell which buckets they give away (STEER): nothing to do here."""
+
+    def retire(self) -> None:
+        """Take nothing new."""
+        self._retiring = True
+
+    @property
+    def retired(self) -> bool:
+        """Whether nothing is left."""
+        return False
 
     def close(self) -> None:
         """Give the device up."""

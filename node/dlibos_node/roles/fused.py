@@ -131,6 +131,23 @@ class Fused:
     def changed(self, peer: Peer) -> None:
         """There are no links."""
 
+    def admit(self, peer: Peer) -> None:
+        """There is nobody to talk to."""
+
+    def dismiss(self, peer: Peer) -> None:
+        """There is nobody to talk to."""
+
+    def assign(self, owners: bytes) -> None:
+        """There is one stack."""
+
+    def retire(self) -> None:
+        """A fused mesh does not change."""
+
+    @property
+    def retired(self) -> bool:
+        """Never."""
+        return False
+
     def close(self) -> None:
         """Give the device up."""
         self.driver.close()

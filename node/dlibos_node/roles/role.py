@@ -17,6 +17,22 @@ class Role(Protocol):
     def changed(self, peer: Peer) -> None:
         """A link came up (`peer.up`) or went."""
 
+    def admit(self, peer: Peer) -> None:
+        """A tile has joined the mesh that this role talks to; `changed` follows when its link is up."""
+
+    def dismiss(self, peer: Peer) -> None:
+        """It has left the mesh; its link is down, as `changed` has said."""
+
+    def assign(self, owners: bytes) -> None:
+        """The bucket table is to become `owners`: byte b is the stack tile that is to own bucket b."""
+
+    def retire(self) -> None:
+        """Take nothing new; finish or hand over what there is. Again: nothing."""
+
+    @property
+    def retired(self) -> bool:
+        """Whether the tile was told to retire and nothing is left: its process may end."""
+
     def close(self) -> None:
         """Stop: give devices and buffers back."""
 

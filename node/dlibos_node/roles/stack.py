@@ -41,7 +41,7 @@ class Stack:
     """One stack tile.
 
     `foreign` maps numbers to partitions that other tiles have handed over, `ports` application tiles to the ports of
-    their domain: no others may they listen on.
+    their domain: no others may they listen on. It changes as tiles come and go.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Stack:
         queues: Queues,
         drivers: dict[int, Peer],
         apps: dict[int, Peer],
+        stacks: dict[int, Peer],
         foreign: Foreign,
         ports: Mapping[int, frozenset[int]],
         faults: Faults,
@@ -68,7 +69,7 @@ class Stack:
         self.port = port
         self._events = events or AppEvents(apps, port)
         self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
-        self._apps = apps
+        self._apps = dict(apps)
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._ports = ports
@@ -78,6 +79,7 @@ class Stack:
         self._clock = clock
         self._flush = flush
         self._armed = NEVER
+        self._retiring = False
         tables = {
             "driver": {tags.RX: (self._receive, 2), tags.TX_DONE: (self._done, 1)},
             "app": {
@@ -87,8 +89,9 @@ class Stack:
                 tags.CLOSE: (self._close, 1),
                 tags.ABORT: (self._abort, 1),
             },
+            "stack": {},
         }
-        peers = [*drivers.values(), *apps.values()]
+        peers = [*drivers.values(), *apps.values(), *stacks.values()]
         self.dispatch = Dispatch(queues, tables, peers, faults, protected=protected)
 
     def _now(self) -> int:
@@ -210,10 +213,36 @@ class Stack:
                 self._events.forget(peer.number)
                 self.host.flows.abandon(peer.number, self._now())
                 self._finish()
-        elif peer.up:
-            self.port.attach(peer)
-        else:
-            self.port.detach(peer.number)
+        elif peer.role == "driver":
+            if peer.up:
+                self.port.attach(peer)
+            else:
+                self.port.detach(peer.number)
+
+    def admit(self, peer: Peer) -> None:
+        """A driver, application or stack tile has joined the mesh."""
+        self.dispatch.admit(peer)
+        if peer.role == "app":
+            self._apps[peer.number] = peer
+            self._events.admit(peer)
+
+    def dismiss(self, peer: Peer) -> None:
+        """It has left."""
+        self.dispatch.dismiss(peer)
+        if self._apps.pop(peer.number, None) is not None:
+            self._events.dismiss(peer.number)
+
+    def assign(self, owners: bytes) -> None:
+        """The bucket table is to become this."""
+
+    def retire(self) -> None:
+        """Take nothing new."""
+        self._retiring = True
+
+    @property
+    def retired(self) -> bool:
+        """Whether nothing is left."""
+        return False
 
     def close(self) -> None:
         """Nothing outlives the process."""

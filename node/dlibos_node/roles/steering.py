@@ -37,12 +37,12 @@ def destination_port(view: memoryview, offset: int, length: int) -> int:
 
 
 class Steering:
-    """The bucket table: bucket to stack tile. Both directions of a flow fall into the same bucket."""
+    """The bucket table: `buckets[b]` is the stack tile of bucket b. Both directions of a flow fall into one bucket."""
 
     __slots__ = ("buckets",)
 
-    def __init__(self, buckets: int, stacks: Sequence[int]) -> None:
-        self.buckets = [stacks[i % len(stacks)] for i in range(buckets)] if stacks else []
+    def __init__(self, owners: Sequence[int]) -> None:
+        self.buckets = list(owners)
 
     def target(self, view: memoryview, offset: int, length: int) -> int:
         """Return the stack tile for the Ethernet frame at `offset`; EVERYBODY for what all of them must hear (ARP).

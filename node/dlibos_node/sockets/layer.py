@@ -49,7 +49,7 @@ class Sockets:
         self.accepted = 0
         self.listening: set[int] = set()  # stack tiles that have confirmed
         self.problem = ""
-        self._stacks = stacks
+        self._stacks = dict(stacks)
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._faults = faults
@@ -69,6 +69,15 @@ class Sockets:
         self._port, self._accept = port, accept
 
     # --- links --------------------------------------------------------------------------------------------------
+
+    def admit(self, stack: Peer) -> None:
+        """A stack tile has joined the mesh."""
+        self._stacks[stack.number] = stack
+        self._consumed[stack.number] = []
+
+    def dismiss(self, number: int) -> None:
+        """It has left, and its connections with it."""
+        del self._stacks[number], self._consumed[number]
 
     def attach(self, stack: Peer) -> None:
         """A stack tile came up."""

@@ -1,4 +1,6 @@
-"""What each process of a mesh gets to prove who it is: one key for every pair of tiles that have business together.
+"""What each process of a mesh gets to prove who it is: one key for every pair of tiles.
+
+Roles change while a mesh runs, so a key says only who somebody is: what he may do follows from his role.
 
 A key is HMAC-SHA256 of the mesh key over b"dlibos pair", the lower and the higher number (32 bits each, big-endian).
 The document of a process is JSON, {"peers": {"3": hex, ...}}, for driver tiles with "keeper": hex.
@@ -23,14 +25,9 @@ def pair_key(mesh_key: bytes, one: int, other: int) -> bytes:
     return hmac.digest(mesh_key, b"dlibos pair" + struct.pack(">II", min(one, other), max(one, other)), "sha256")
 
 
-def have_business(one: mesh_pb2.Tile, other: mesh_pb2.Tile) -> bool:
-    """Tell whether two tiles talk or read each other's memory: tiles of unlike roles do, idle ones with nobody."""
-    return one.role != other.role and mesh_pb2.ROLE_IDLE not in {one.role, other.role}
-
-
 def of_tile(mesh: mesh_pb2.Mesh, mesh_key: bytes, tile: mesh_pb2.Tile) -> bytes:
-    """Return the document of a tile: its own pairs' keys and no others."""
-    peers = [other.tile for other in mesh.tiles if have_business(tile, other)]
+    """Return the document of a tile: the keys of its own pairs, with whichever tile there is or will be on the mesh."""
+    peers = [other for other in range(mesh.width * mesh.height) if other != tile.tile]
     document: dict[str, object] = {"peers": _keys(mesh_key, tile.tile, peers)}
     if tile.role == mesh_pb2.ROLE_DRIVER and mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
         document["keeper"] = pair_key(mesh_key, tile.tile, KEEPER).hex()
@@ -38,9 +35,8 @@ def of_tile(mesh: mesh_pb2.Mesh, mesh_key: bytes, tile: mesh_pb2.Tile) -> bytes:
 
 
 def of_keeper(mesh: mesh_pb2.Mesh, mesh_key: bytes) -> bytes:
-    """Return the document of the keeper: the keys it shares with the driver tiles."""
-    drivers = [tile.tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_DRIVER]
-    return json.dumps({"peers": _keys(mesh_key, KEEPER, drivers)}).encode()
+    """Return the document of the keeper: a key for every tile that may become a driver, which alone is told its own."""
+    return json.dumps({"peers": _keys(mesh_key, KEEPER, list(range(mesh.width * mesh.height)))}).encode()
 
 
 def _keys(mesh_key: bytes, own: int, peers: list[int]) -> dict[str, str]:

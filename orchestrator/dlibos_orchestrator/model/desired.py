@@ -76,7 +76,7 @@ def _tile(
         tile=tile,
         role=role,
         domain=domain,
-        draining=tile in options.compromised and role in (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_STACK),
+        passive=tile in options.compromised and role in (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_STACK),
         address=f"unix:{directory / 'noc' / str(tile) / 'sock'}",
         memory=str(directory / "mem" / str(tile) / "sock"),
     )

@@ -1,4 +1,4 @@
-"""Tiles for `dlibos attack`: what a draining driver has for a device, and which tiles a suite makes drain."""
+"""Tiles for `dlibos attack`: what a passive driver has for a device, and which tiles a suite makes drain."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dlibos_orchestrator.attack import stage
 from dlibos_orchestrator.model.desired import desired_mesh
 
 
-async def test_a_draining_driver_has_no_wire() -> None:
+async def test_a_passive_driver_has_no_wire() -> None:
     mesh = mesh_pb2.Mesh(nic=mesh_pb2.Nic(kind=mesh_pb2.NIC_KIND_TAP, mtu=1500))
-    tile = mesh.tiles.add(tile=1, role=mesh_pb2.ROLE_DRIVER, draining=True)
+    tile = mesh.tiles.add(tile=1, role=mesh_pb2.ROLE_DRIVER, passive=True)
     device = await assembly.open_device(mesh, tile, None)
     assert isinstance(device, MemoryDevice)
     assert device.transmit([bytes(100)])
@@ -26,6 +26,6 @@ def test_compromised_drivers_and_stacks_take_no_part_in_the_traffic(tmp_path: Pa
     options = stage.options("protected", tmp_path)
     options.check()
     mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, tmp_path, "id")
-    assert {tile.tile for tile in mesh.tiles if tile.draining} == {1, 3}
+    assert {tile.tile for tile in mesh.tiles if tile.passive} == {1, 3}
     assert options.compromised == {1, 3, 5}
     assert [tile.domain for tile in mesh.tiles] == [0, 0, 0, 0, 1, 2]

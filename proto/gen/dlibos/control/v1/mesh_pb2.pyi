@@ -111,10 +111,19 @@ class Mesh(_message.Message):
     TILES_FIELD_NUMBER: _builtins.int
     PROTECTION_FIELD_NUMBER: _builtins.int
     DOMAINS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    BUS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     width: _builtins.int
     height: _builtins.int
     protection: Global___Protection.ValueType
+    epoch: _builtins.int
+    """counts up with each change: a tile ignores what is not newer than what it has"""
+    owners: _builtins.bytes
+    """byte b: the stack tile that is to own bucket b; as many as tunables.buckets, empty without stacks"""
+    bus: _builtins.str
+    """unix socket of the MQTT broker; empty: the mesh has no control plane"""
     @_builtins.property
     def nic(self) -> Global___Nic: ...
     @_builtins.property
@@ -136,10 +145,13 @@ class Mesh(_message.Message):
         tiles: _abc.Iterable[Global___Tile] | None = ...,
         protection: Global___Protection.ValueType = ...,
         domains: _abc.Iterable[Global___Domain] | None = ...,
+        epoch: _builtins.int = ...,
+        owners: _builtins.bytes = ...,
+        bus: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nic", b"nic", "tunables", b"tunables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "height", b"height", "id", b"id", "nic", b"nic", "protection", b"protection", "tiles", b"tiles", "tunables", b"tunables", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bus", b"bus", "domains", b"domains", "epoch", b"epoch", "height", b"height", "id", b"id", "nic", b"nic", "owners", b"owners", "protection", b"protection", "tiles", b"tiles", "tunables", b"tunables", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,6 +395,7 @@ class Tile(_message.Message):
     APP_FIELD_NUMBER: _builtins.int
     METRICS_PORT_FIELD_NUMBER: _builtins.int
     DOMAIN_FIELD_NUMBER: _builtins.int
+    PASSIVE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     tile: _builtins.int
     """y * width + x"""
@@ -395,8 +408,10 @@ class Tile(_message.Message):
     """0: any free port"""
     domain: _builtins.int
     """role app: the number of its domain"""
+    passive: _builtins.bool
+    """from its start on it takes no part in the traffic (driver, stack): `dlibos attack`"""
     draining: _builtins.bool
-    """stack: no bucket points to it; driver: it has no queue of the device"""
+    """it takes nothing new and finishes or hands over what it has; then it says `drained`"""
     @_builtins.property
     def app(self) -> Global___App:
         """role app only"""
@@ -411,11 +426,12 @@ class Tile(_message.Message):
         app: Global___App | None = ...,
         metrics_port: _builtins.int = ...,
         domain: _builtins.int = ...,
+        passive: _builtins.bool = ...,
         draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["app", b"app"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "app", b"app", "domain", b"domain", "draining", b"draining", "memory", b"memory", "metrics_port", b"metrics_port", "role", b"role", "tile", b"tile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "app", b"app", "domain", b"domain", "draining", b"draining", "memory", b"memory", "metrics_port", b"metrics_port", "passive", b"passive", "role", b"role", "tile", b"tile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,6 +482,14 @@ class TileStatus(_message.Message):
     OFFLOADS_FIELD_NUMBER: _builtins.int
     HARDENING_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
     tile: _builtins.int
     role: Global___Role.ValueType
     pid: _builtins.int
@@ -479,6 +503,20 @@ class TileStatus(_message.Message):
     """the core runs compiled by mypyc"""
     faults: _builtins.int
     """messages of other tiles that this one refused (FaultEvent)"""
+    incarnation: _builtins.int
+    """which process of this tile speaks: drawn by the orchestrator, larger than all before"""
+    sequence: _builtins.int
+    """counts what this process has said: a repeated or late message is older than the last"""
+    epoch: _builtins.int
+    """of the mesh it has applied"""
+    drained: _builtins.bool
+    """draining, and nothing is left to finish: it may end"""
+    held: _builtins.bytes
+    """stack: a bit for each bucket it owns now; bucket b is bit b % 8 of byte b / 8"""
+    gone: _builtins.bool
+    """the last will: the process has ended, or does not answer any more"""
+    connections: _builtins.int
+    """stack: TCP connections; app: sockets"""
     @_builtins.property
     def offloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """driver only: what the device granted"""
@@ -486,6 +524,10 @@ class TileStatus(_message.Message):
     @_builtins.property
     def hardening(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """one line a mechanism: enforced, or not offered by this kernel and why"""
+
+    @_builtins.property
+    def linked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """tiles its NoC links are up to"""
 
     def __init__(
         self,
@@ -501,14 +543,61 @@ class TileStatus(_message.Message):
         offloads: _abc.Iterable[_builtins.str] | None = ...,
         hardening: _abc.Iterable[_builtins.str] | None = ...,
         faults: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        drained: _builtins.bool = ...,
+        held: _builtins.bytes = ...,
+        linked: _abc.Iterable[_builtins.int] | None = ...,
+        gone: _builtins.bool = ...,
+        connections: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "faults", b"faults", "hardening", b"hardening", "metrics_port", b"metrics_port", "nic", b"nic", "offloads", b"offloads", "pid", b"pid", "problem", b"problem", "ready", b"ready", "role", b"role", "tile", b"tile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "connections", b"connections", "drained", b"drained", "epoch", b"epoch", "faults", b"faults", "gone", b"gone", "hardening", b"hardening", "held", b"held", "incarnation", b"incarnation", "linked", b"linked", "metrics_port", b"metrics_port", "nic", b"nic", "offloads", b"offloads", "pid", b"pid", "problem", b"problem", "ready", b"ready", "role", b"role", "sequence", b"sequence", "tile", b"tile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TileStatus: _TypeAlias = TileStatus  # noqa: Y015
+
+@_typing.final
+class TileLoad(_message.Message):
+    """What a tile has to do, said about once a second while it lives: also its heartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TILE_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    tile: _builtins.int
+    incarnation: _builtins.int
+    time: _builtins.float
+    """seconds since the epoch"""
+    busy: _builtins.float
+    """processor seconds per second since the last word, 0..1"""
+    connections: _builtins.int
+    frames: _builtins.int
+    """driver: received and transmitted since the start; others: NoC frames received"""
+    def __init__(
+        self,
+        *,
+        tile: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
+        time: _builtins.float = ...,
+        busy: _builtins.float = ...,
+        connections: _builtins.int = ...,
+        frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "connections", b"connections", "frames", b"frames", "incarnation", b"incarnation", "tile", b"tile", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TileLoad: _TypeAlias = TileLoad  # noqa: Y015
 
 @_typing.final
 class FaultEvent(_message.Message):
