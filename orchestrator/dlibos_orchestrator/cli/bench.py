@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final, cast
 
-from dlibos_orchestrator.cli import bench_protection, bench_soak, bench_web
+from dlibos_orchestrator.cli import bench_heal, bench_protection, bench_scale, bench_soak, bench_web
 from dlibos_orchestrator.cli.parser import Parser, Subparsers
 
 NAME: Final = "bench"
-BENCHMARKS: Final[Sequence[ModuleType]] = (bench_web, bench_protection, bench_soak)
+BENCHMARKS: Final[Sequence[ModuleType]] = (bench_web, bench_protection, bench_soak, bench_scale, bench_heal)
 
 
 def add(subparsers: Subparsers) -> None:

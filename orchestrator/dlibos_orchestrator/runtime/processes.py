@@ -23,6 +23,7 @@ PUBLISHER_MODULE: Final = "dlibos_orchestrator.runtime.publisher"
 COMPROMISED_MODULE: Final = "dlibos_node.attack"
 OUTSIDER_MODULE: Final = "dlibos_node.attack.outsider"
 CLIENTS_MODULE: Final = "dlibos_orchestrator.attack.clients"
+WITNESS_MODULE: Final = "dlibos_orchestrator.bench.witness"
 MODULES: Final = (
     TILE_MODULE,
     KEEPER_MODULE,
@@ -30,6 +31,7 @@ MODULES: Final = (
     COMPROMISED_MODULE,
     OUTSIDER_MODULE,
     CLIENTS_MODULE,
+    WITNESS_MODULE,
 )
 GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL
 KILLED: Final = 5.0  # seconds within which a killed process has gone, however busy the machine
