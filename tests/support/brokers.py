@@ -28,11 +28,12 @@ class Embedded:
 
     def __init__(self, directory: Path, mesh: mesh_pb2.Mesh, mesh_key: bytes | None) -> None:
         self.path = directory / "bus" / "sock"
-        self._make = lambda: EmbeddedBroker(self.path, mesh.id, mesh_key)
-        self.broker = self._make()
+        self._mesh_id = mesh.id
+        self._mesh_key = mesh_key
+        self.broker = EmbeddedBroker(self.path, mesh.id, mesh_key)
 
     async def start(self) -> None:
-        self.broker = self._make()
+        self.broker = EmbeddedBroker(self.path, self._mesh_id, self._mesh_key)
         await self.broker.start()
 
     async def stop(self) -> None:
