@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import sys
 from pathlib import Path
 
 from dlibos_node import __version__, identity
-from dlibos_node.agent import Agent
-from dlibos_node.errors import DlibosError
+from dlibos_node.agent import FAILURES, Agent, explain
 from dlibos_node.hardening.limits import close_inherited
 
 
@@ -23,27 +21,24 @@ def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
     parser.add_argument(
         "--credentials-fd", type=int, metavar="N", help="inherited descriptor that holds this tile's keys"
     )
+    parser.add_argument(
+        "--incarnation", type=int, default=0, metavar="N", help="tells this process from those before: it is larger"
+    )
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument("--version", action="version", version=f"dlibos_node {__version__}")
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    agent: Agent | None = None
     try:
         given = options.credentials_fd
         credentials = None if given is None else identity.receive(given, options.tile)
-        agent = make(options.dir, options.tile, credentials)
+        agent = make(options.dir, options.tile, credentials, options.incarnation)
         if agent.protected:
             close_inherited()
         asyncio.run(agent.run())
-    except (TimeoutError, DlibosError, OSError) as error:
-        text = str(error) or "the other tiles did not come up in time: see their logs"
-        print(f"dlibos: tile {options.tile}: {text}", file=sys.stderr)
-        if agent is not None:
-            agent.status.problem = text
-            with contextlib.suppress(OSError):
-                agent.report()
+    except FAILURES as error:
+        print(f"dlibos: tile {options.tile}: {explain(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.util
 import logging
@@ -16,11 +17,15 @@ from google.protobuf import json_format
 
 from dlibos_node import assembly, config, nics, rights
 from dlibos_node.assembly import Parts
+from dlibos_node.bus import Bus
+from dlibos_node.bus import Owner as BusOwner
+from dlibos_node.bus import Tile as BusTile
 from dlibos_node.errors import ConfigurationError, DlibosError
 from dlibos_node.hardening.apply import harden
 from dlibos_node.hardening.profile import own_places, profile, status_file
 from dlibos_node.identity import Credentials
 from dlibos_node.journal import Journal
+from dlibos_node.load import Load
 from dlibos_node.memory import calibration
 from dlibos_node.memory.descriptor import INDEX_MASK, partition_number
 from dlibos_node.memory.foreign import Foreign, Owner
@@ -42,6 +47,9 @@ WATCH: Final = 0.1  # seconds between two looks at what the tile has to say of i
 COLLECT_AFTER: Final = 1.0  # seconds after a link went down; by then its tasks have ended
 JOIN_TIMEOUT: Final = 60.0  # seconds until all peers of a mesh must have come up
 
+FAILURES: Final = (TimeoutError, DlibosError, OSError)
+"""What may keep a tile from its work."""
+
 # Who talks to whom by NoC links.
 TALKS: Final = {"driver": ("stack",), "stack": ("driver", "app", "stack"), "app": ("stack",), "idle": (), "fused": ()}
 
@@ -50,9 +58,12 @@ class Agent:
     """One tile of the mesh whose directory is `directory`.
 
     With `credentials` it believes nobody without a proof; a protected mesh's tiles have them, and no others.
+    `incarnation` tells this process from those that were the tile before: it is larger.
     """
 
-    def __init__(self, directory: Path, tile: int, credentials: Credentials | None = None) -> None:
+    def __init__(
+        self, directory: Path, tile: int, credentials: Credentials | None = None, incarnation: int = 0
+    ) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)
         if rights.is_protected(self.mesh) != (credentials is not None):
             raise ConfigurationError(
@@ -82,7 +93,11 @@ class Agent:
         self._joining = True
         self._later: mesh_pb2.Mesh | None = None  # a change that came before the role was built
         self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
-        self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
+        self._load = Load(tile, incarnation)
+        self._bus: Bus | None = None
+        self.status = mesh_pb2.TileStatus(
+            tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled(), incarnation=incarnation
+        )
 
     async def run(self) -> None:
         """Join the mesh and work until SIGTERM."""
@@ -97,6 +112,11 @@ class Agent:
                 await joining
                 await stopping
             joining.cancel()
+        except FAILURES as error:
+            self.status.problem = explain(error)
+            with contextlib.suppress(OSError):
+                self.report()
+            raise
         finally:
             await self._leave()
 
@@ -110,6 +130,7 @@ class Agent:
         self._collector.watch_protection(rights.mode(self.mesh), calibration.costs() if self.protected else {})
         self._harden()
         serve(metrics)
+        self._join_bus()
         if own:
             self._handover = Handover(self.tile.memory, lambda tile: self._entitled(tile, own), self._credentials)
             self._collector.watch_handover(self._handover.refused)
@@ -142,9 +163,12 @@ class Agent:
             outcomes = harden(profile(self.mesh, self.tile, self._directory))
             self.status.hardening.extend(map(str, outcomes))
 
-    def _faulted(self) -> None:
+    def _faulted(self, lines: list[str]) -> None:
         self.status.faults = self._faults.total
         self.report()
+        if self._bus is not None:
+            for line in lines:
+                self._bus.fault(line)
 
     def _joined(self) -> bool:
         peers = self._network.peers.values()
@@ -153,6 +177,34 @@ class Agent:
                 raise DlibosError(self._sockets.problem)
             return len(self._sockets.listening) == len(peers) or self.tile.role == mesh_pb2.ROLE_FUSED
         return all(peer.up for peer in peers)
+
+    # --- the bus ------------------------------------------------------------------------------------------------
+
+    def _join_bus(self) -> None:
+        """Nothing waits for it: a tile starts, and works, whether there is a broker or not."""
+        if self.mesh.bus:
+            password = None if self._credentials is None else self._credentials.bus
+            me = BusTile(self.mesh.id, self.tile.tile, self.status.incarnation, password)
+            self._bus = Bus(self.mesh.bus, me, BusOwner(self._desire, self._tell_load, self.report))
+            self._load.frames = self._frames
+            self._bus.start()
+
+    def _desire(self, text: str) -> None:
+        """A new desired state; one that makes no sense changes nothing."""
+        try:
+            mesh, _ = config.parse(text, "the bus", self.tile.tile)
+        except ConfigurationError as error:
+            log.warning("%s: the tile stays as it is", error)
+        else:
+            self.apply(mesh)
+
+    def _tell_load(self) -> str:
+        return json_format.MessageToJson(self._load.take(), indent=None)
+
+    def _frames(self) -> int:
+        if self._device is not None:
+            return self._device.statistics.rx_frames + self._device.statistics.tx_frames
+        return sum(peer.statistics.frames_in for peer in self._network.peers.values())
 
     # --- a mesh that changes ------------------------------------------------------------------------------------
 
@@ -207,9 +259,9 @@ class Agent:
         said = b""
         while True:
             self._look()
-            if (now := self.status.SerializeToString(deterministic=True)) != said:
-                said = now
+            if self.status.SerializeToString(deterministic=True) != said:
                 self.report()
+                said = self.status.SerializeToString(deterministic=True)
             await asyncio.sleep(WATCH)
 
     def _look(self) -> None:
@@ -222,6 +274,10 @@ class Agent:
         for task in (self._journal, self._watching):
             if task is not None:
                 task.cancel()
+        if self._bus is not None:
+            self.status.gone = True
+            self.report()
+            await self._bus.close()
         await self._network.close()
         if self._role is not None:
             self._role.close()
@@ -230,7 +286,11 @@ class Agent:
             self._handover.close()
 
     def report(self) -> None:
-        """Write the observed state; a reader sees the old one or the new one, never a part."""
+        """Say the observed state, on the bus and in a file; a reader sees the old one or the new one, never a part."""
+        self.status.sequence += 1
+        self.status.connections = self._load.connections()
+        if self._bus is not None:
+            self._bus.say(json_format.MessageToJson(self.status, indent=None))
         target = status_file(self.tile, self._directory)
         draft = target.with_suffix(".new")
         draft.write_text(json_format.MessageToJson(self.status, preserving_proto_field_name=True))
@@ -309,9 +369,11 @@ class Agent:
             case mesh_pb2.ROLE_STACK:
                 self._role = stack = assembly.build_stack(parts, own[0], self._network.flush)
                 self._collector.watch_stack(stack)
+                self._load.connections = stack.host.flows.__len__
             case mesh_pb2.ROLE_APP:
                 self._role, application = assembly.build_app(parts, own[0], self._network.flush)
                 self._sockets = self._role.sockets
+                self._load.connections = self._sockets.__len__
                 self._collector.watch_app(self._role, application.statistics)
             case mesh_pb2.ROLE_FUSED if self._device is not None:
                 self._role = self._start_fused(parts, self._device, own)
@@ -330,12 +392,18 @@ class Agent:
         self._collector.watch_driver(fused.driver)
         self._collector.watch_stack(fused.stack)
         self._collector.watch_app(fused.app, application.statistics)
+        self._load.connections = fused.stack.host.flows.__len__
         self._describe(device)
         return fused
 
     def _describe(self, device: Device) -> None:
         self.status.nic = self.mesh.nic.kind
         self.status.offloads.extend(device.offloads)
+
+
+def explain(error: BaseException) -> str:
+    """Return why a tile could not be what it was asked to be."""
+    return str(error) or "the other tiles did not come up in time: see their logs"
 
 
 def _job(entry: mesh_pb2.Tile) -> tuple[mesh_pb2.Role.ValueType, int, str]:

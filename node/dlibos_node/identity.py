@@ -36,12 +36,13 @@ class Context(enum.Enum):
 
 
 class Credentials:
-    """The keys tile `tile` shares with others, by their numbers."""
+    """The keys tile `tile` shares with others, by their numbers, and its password on the bus."""
 
-    __slots__ = ("_keys", "tile")
+    __slots__ = ("_keys", "bus", "tile")
 
-    def __init__(self, tile: int, keys: Mapping[int, bytes]) -> None:
+    def __init__(self, tile: int, keys: Mapping[int, bytes], bus: str = "") -> None:
         self.tile = tile
+        self.bus = bus
         self._keys = dict(keys)
 
     def prove(self, context: Context, verifier: int, theirs: bytes, mine: bytes, about: bytes = b"") -> bytes:
@@ -80,18 +81,24 @@ def receive(descriptor: int, tile: int) -> Credentials:
 
 
 def parse(document: bytes, tile: int) -> Credentials:
-    """Return the credentials of {"peers": {"3": hex, ...}, "keeper": hex}; only driver tiles have a keeper's key."""
+    """Return the credentials of {"peers": {"3": hex, ...}, "keeper": hex, "bus": password}.
+
+    Only driver tiles have a keeper's key; without a bus there is no password.
+    """
     try:
         described = json.loads(document)
         keys = {int(peer): _key(text) for peer, text in described["peers"].items()}
         if "keeper" in described:
             keys[KEEPER] = _key(described["keeper"])
+        bus = described.get("bus", "")
+        if not isinstance(bus, str):
+            raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError):
         # Without the cause: its text might show a key.
         raise ConfigurationError(
             "the credentials make no sense: start tiles by the `dlibos up` of this version"
         ) from None
-    return Credentials(tile, keys)
+    return Credentials(tile, keys, bus)
 
 
 def _key(text: str) -> bytes:

@@ -1,7 +1,7 @@
 """Protection faults as events: one line of JSON (message FaultEvent) in the tile's status directory for each.
 
-The control plane reads them there until there is a bus. Whoever floods a tile with bad messages fills no disk: after
-MOST events the rest are only counted.
+They stay there for whoever comes later; the bus has the news. Whoever floods a tile with bad messages fills no disk:
+after MOST events the rest are only counted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ INTERVAL: Final = 0.5  # seconds
 
 
 class Journal:
-    """Writes the events of `faults`, which tile `tile` refused; `changed` is called after some were written."""
+    """Writes the events of `faults`, which tile `tile` refused; `changed` gets the lines that were written."""
 
-    def __init__(self, path: Path, tile: int, faults: Faults, changed: Callable[[], None]) -> None:
+    def __init__(self, path: Path, tile: int, faults: Faults, changed: Callable[[list[str]], None]) -> None:
         self._path = path
         self._tile = tile
         self._faults = faults
@@ -47,13 +47,13 @@ class Journal:
         """Write what has happened since the last call."""
         events = list(self._faults.events)
         self._faults.events.clear()
-        fitting = events[: MOST - self._written]
+        lines = [self._line(event) for event in events[: MOST - self._written]]
         with self._path.open("a") as file:
-            file.writelines(self._line(event) for event in fitting)
-        self._written += len(fitting)
+            file.writelines(lines)
+        self._written += len(lines)
         for event in events:
             self._warn(event)
-        self._changed()
+        self._changed(lines)
 
     def _line(self, event: Event) -> str:
         said = mesh_pb2.FaultEvent(

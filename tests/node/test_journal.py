@@ -25,8 +25,8 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 
 def test_an_event_says_who_was_refused_what_and_why(tmp_path: Path, faults: Faults) -> None:
-    changes: list[int] = []
-    written = Journal(tmp_path / "faults.jsonl", 3, faults, lambda: changes.append(faults.total))
+    changes: list[list[str]] = []
+    written = Journal(tmp_path / "faults.jsonl", 3, faults, changes.append)
     faults.report(7, Fault.PORT, tags.LISTEN)
     faults.report(7, Fault.GENERATION, tags.SEND)
     written.write()
@@ -35,13 +35,13 @@ def test_an_event_says_who_was_refused_what_and_why(tmp_path: Path, faults: Faul
         (3, 7, "port_of_another_domain", tags.LISTEN),
         (3, 7, "stale_generation", tags.SEND),
     ]
-    assert changes == [2]
+    assert changes == [(tmp_path / "faults.jsonl").read_text().splitlines(keepends=True)]
     assert not faults.events
 
 
 def test_a_flood_fills_no_disk(tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "MOST", 5)
-    written = Journal(tmp_path / "faults.jsonl", 3, faults, lambda: None)
+    written = Journal(tmp_path / "faults.jsonl", 3, faults, lambda _lines: None)
     for _ in range(4):
         for _ in range(3):
             faults.report(7, Fault.ROLE, tags.RX)
@@ -51,7 +51,7 @@ def test_a_flood_fills_no_disk(tmp_path: Path, faults: Faults, monkeypatch: pyte
 
 
 def test_the_log_has_the_first_of_a_kind(tmp_path: Path, faults: Faults, caplog: pytest.LogCaptureFixture) -> None:
-    written = Journal(tmp_path / "faults.jsonl", 3, faults, lambda: None)
+    written = Journal(tmp_path / "faults.jsonl", 3, faults, lambda _lines: None)
     for fault in (Fault.ROLE, Fault.ROLE, Fault.BOUNDS):
         faults.report(7, fault, tags.RX)
     with caplog.at_level(logging.WARNING):
