@@ -38,7 +38,7 @@ class Step(NamedTuple):
     """One change: seconds until it had settled, and what the witness saw meanwhile."""
 
     role: str
-    count: int
+    tiles: int
     seconds: float
     account: Account
 

@@ -2,7 +2,7 @@
 
 Inside the mesh's network, a number of kept connections each ask for the page every PAUSE seconds, and every EVERY
 seconds a newcomer opens a connection of its own, whether the last one was served or not. Every body is compared with
-the first. "mark" on stdin begins a new account; "tell" prints it as one line of JSON; the end of stdin ends the process.
+the first. "mark" on stdin begins a new account; "tell" prints it as one line of JSON; the end of stdin ends it all.
 """
 
 from __future__ import annotations

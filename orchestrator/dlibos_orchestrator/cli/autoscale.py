@@ -15,8 +15,8 @@ NAME: Final = "autoscale"
 DESCRIPTION: Final = """\
 Move idle tiles to the role that has most to do, and take them back when it has little.
 
-A role whose tiles are busier than --high on the mean for --hold gets a tile; one below --low gives one back. Between two
-changes --rest passes. With --dry-run nothing is changed: for each role a line says what the policy sees.
+A role whose tiles are busier than --high on the mean for --hold gets a tile; one below --low gives one back. Between
+two changes --rest passes. With --dry-run nothing is changed: for each role a line says what the policy sees.
 """
 
 

@@ -62,8 +62,8 @@ def as_json(result: scale.Result) -> dict[str, object]:
 
 def print_result(result: scale.Result) -> None:
     """Print the worst of each kind of change, and the sum."""
-    changes = dict.fromkeys((step.role, step.count) for step in result.steps)
-    print_table(HEADER, [_row([s for s in result.steps if (s.role, s.count) == change]) for change in changes])
+    changes = dict.fromkeys((step.role, step.tiles) for step in result.steps)
+    print_table(HEADER, [_row([s for s in result.steps if (s.role, s.tiles) == change]) for change in changes])
     load = result.load
     print(
         f"\n{len(result.steps)} changes; wrk: {load.requests:,} requests, {load.per_second:,.0f}/s, "
@@ -75,7 +75,7 @@ def _row(steps: list[scale.Step]) -> tuple[str, ...]:
     accounts = [step.account for step in steps]
     seconds = sorted(step.seconds for step in steps)
     return (
-        f"{steps[0].role} -> {steps[0].count}",
+        f"{steps[0].role} -> {steps[0].tiles}",
         f"{seconds[len(seconds) // 2]:.2f} s (at most {seconds[-1]:.2f})",
         f"{max(account.longest for account in accounts) * 1e3:.0f} ms",
         f"{max(account.gap for account in accounts) * 1e3:.0f} ms",
