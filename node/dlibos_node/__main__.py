@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
     parser = argparse.ArgumentParser(prog="dlibos_node", description="One tile of a DLibOS mesh.")
     parser.add_argument("--dir", type=Path, required=True, help="the mesh's directory, made by `dlibos up`")
     parser.add_argument("--tile", type=int, required=True, help="this tile's number, y * width + x")
+    parser.add_argument("--incarnation", type=int, default=0, metavar="N", help="which process of this tile it is")
     parser.add_argument(
         "--credentials-fd", type=int, metavar="N", help="inherited descriptor that holds this tile's keys"
     )
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
         given = options.credentials_fd
         credentials = None if given is None else identity.receive(given, options.tile)
         agent = make(options.dir, options.tile, credentials)
+        agent.status.incarnation = options.incarnation
         if agent.protected:
             close_inherited()
         asyncio.run(agent.run())
