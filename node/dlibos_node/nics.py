@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_node import config
+from dlibos_node.errors import DeviceError
 from dlibos_node.identity import Credentials
 from dlibos_node.nic.device import Device
 from dlibos_node.nic.fault import Fault, Rates
@@ -17,6 +19,8 @@ from dlibos_node.nic.tap import Tap
 from dlibos_node.nic.user.answer import Link
 from dlibos_node.nic.user.nic import open_user_nic
 
+KEEPER_PATIENCE: Final = 5.0  # seconds until it listens
+KEEPER_RETRY: Final = 0.01  # seconds
 OWNERS: Final = (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_FUSED)
 
 
@@ -25,7 +29,7 @@ async def open_device(nic: mesh_pb2.Nic, index: int, tile: int, credentials: Cre
     if nic.kind == mesh_pb2.NIC_KIND_USER:
         device = await _open_user(nic, index)
     else:
-        device = _open_tap(nic, tile, credentials)
+        device = await _open_tap(nic, tile, credentials)
     if nic.HasField("fault"):
         fault = nic.fault
         rates = Rates(loss=fault.loss, duplicate=fault.duplicate, corrupt=fault.corrupt, reorder=fault.reorder)
@@ -35,9 +39,19 @@ async def open_device(nic: mesh_pb2.Nic, index: int, tile: int, credentials: Cre
     return device
 
 
-def _open_tap(nic: mesh_pb2.Nic, tile: int, credentials: Credentials | None) -> Device:
-    fd, info = fetch_queue(nic.keeper, tile, credentials)
-    return Tap(fd, info.mtu)
+async def _open_tap(nic: mesh_pb2.Nic, tile: int, credentials: Credentials | None) -> Device:
+    """Open a queue; the keeper may still be starting, as tiles are started beside it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + KEEPER_PATIENCE
+    while True:
+        try:
+            fd, info = fetch_queue(nic.keeper, tile, credentials)
+        except DeviceError as error:
+            if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError) or loop.time() > deadline:
+                raise
+            await asyncio.sleep(KEEPER_RETRY)
+            continue
+        return Tap(fd, info.mtu)
 
 
 async def _open_user(nic: mesh_pb2.Nic, index: int) -> Device:

@@ -110,10 +110,9 @@ def test_hardened_tiles_are_scraped(base: Path, nic: str, port: int) -> None:
 
 
 def test_links_come_back(base: Path, nic: str, port: int) -> None:
-    key, options = local.draw_key(), MeshOptions(nic=nic, publish=(Published("127.0.0.1", port, 80),))
-    local.up(options, LIMIT, lambda line: None, key)
+    local.up(MeshOptions(nic=nic, publish=(Published("127.0.0.1", port, 80),)), LIMIT, lambda line: None)
     directory = mesh_directory("default")
     mesh = directory.read_mesh()
-    soak.replace(directory, mesh, mesh.tiles[2], key)
+    soak.replace(directory, mesh, mesh.tiles[2])
     said = json.loads((base / "default" / "status" / "2" / "status.json").read_text())
     assert len(said["hardening"]) == 6

@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dlibos.control.v1 import mesh_pb2
+from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 from google.protobuf import json_format
 
 from dlibos_orchestrator.errors import UsageError
-from dlibos_orchestrator.model.desired import desired_mesh, same_mesh
+from dlibos_orchestrator.model.desired import asked_spec, counts, desired_mesh, same_counts, same_frame
 from dlibos_orchestrator.model.options import Domain, Faults, MeshOptions, Published
 from dlibos_orchestrator.model.placement import coordinates, place
 
@@ -92,12 +92,39 @@ def test_no_keeper_and_no_fault_unless_asked_for() -> None:
 def test_only_the_tunables_that_were_asked_for_are_said() -> None:
     mesh = desired_mesh(MeshOptions(tune={"moderation_us": 0}), mesh_pb2.NIC_KIND_USER, DIRECTORY, "m-1")
     assert [(field.name, value) for field, value in mesh.tunables.ListFields()] == [("moderation_us", 0)]
-    assert not same_mesh(mesh, desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_USER, DIRECTORY, "m-1"))
+    assert not same_frame(mesh, desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_USER, DIRECTORY, "m-1"))
 
 
-def test_a_mesh_is_the_same_whatever_its_id_and_through_json() -> None:
+def test_the_frame_of_a_mesh_is_the_same_whatever_its_id_and_tiles_and_through_json() -> None:
     one = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
-    other = desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-2")
-    assert same_mesh(json_format.Parse(json_format.MessageToJson(one), mesh_pb2.Mesh()), other)
+    other = desired_mesh(MeshOptions(app=2, stack=3), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-2")
+    assert same_frame(json_format.Parse(json_format.MessageToJson(one), mesh_pb2.Mesh()), other)
     assert (one.id, other.id) == ("m-1", "m-2")
-    assert not same_mesh(one, desired_mesh(MeshOptions(app=2), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1"))
+    other.epoch += 1
+    assert same_frame(one, other)
+    for options in (MeshOptions(root=Path("/srv")), MeshOptions(protection="unprotected"), MeshOptions(width=7)):
+        assert not same_frame(one, desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1"))
+
+
+def test_buckets_are_dealt_out_to_stacks_that_take_part() -> None:
+    options = MeshOptions(driver=1, stack=3, compromised=frozenset({2}), tune={"buckets": 5})
+    mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
+    assert (mesh.owners, mesh.epoch, mesh.bus) == (bytes([1, 3, 1, 3, 1]), 1, str(DIRECTORY / "bus" / "sock"))
+    assert len(desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1").owners) == 4160
+    fused = desired_mesh(MeshOptions(protection="fused"), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
+    assert fused.owners == b""
+
+
+def test_what_was_asked_for_is_compared_by_counts() -> None:
+    domains = (Domain("a", port=80, app=1), Domain("b", port=81, app=2))
+    spec = asked_spec(MeshOptions(driver=2, stack=3, idle=4, domain=domains))
+    assert counts(spec) == "2 driver, 3 stack, 1+2 app, 4 idle"
+    later = orchestrator_pb2.Spec()
+    later.CopyFrom(spec)
+    later.version += 1
+    assert same_counts(spec, later)
+    later.app[1] += 1
+    assert not same_counts(spec, later)
+    assert not same_counts(
+        spec, asked_spec(MeshOptions(driver=2, stack=3, idle=4, domain=domains, compromised=frozenset({1})))
+    )

@@ -21,7 +21,7 @@ from dlibos_orchestrator.runtime import local, namespace, processes
 from dlibos_orchestrator.runtime.directory import mesh_directory
 from dlibos_orchestrator.runtime.namespace import Availability
 from dlibos_orchestrator.runtime.observe import observe
-from dlibos_orchestrator.runtime.start import last_words
+from dlibos_orchestrator.runtime.words import last_words
 from tests.support.keys import MESH_KEY
 
 DLIBOS = [sys.executable, "-P", "-m", "dlibos_orchestrator"]

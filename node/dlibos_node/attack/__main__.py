@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from dlibos_node.__main__ import main
+from dlibos_node import __main__ as tile
 from dlibos_node.attack.tile import CompromisedTile
 
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tile, as `dlibos_node` does an honest one."""
+    return tile.main(arguments, CompromisedTile)
+
+
 if __name__ == "__main__":
-    sys.exit(main(make=CompromisedTile))
+    sys.exit(main())

@@ -29,7 +29,7 @@ from dlibos_node.memory.partition import Partition
 LIMIT = 64  # partitions of one tile
 RETRY_FIRST: Final = 0.02  # seconds
 RETRY_GROWTH: Final = 1.2
-RETRY_LAST: Final = 0.5
+RETRY_LAST: Final = 0.05
 BUSY: Final = {Refusal.SLOW.value, Refusal.CROWDED.value}  # the owner has no quarrel with us: ask again
 
 

@@ -25,8 +25,8 @@ from dlibos_node.noc.queues import Queues, Refusal
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST: Final = 0.02
-RETRY_LAST: Final = 1.0
+RETRY_FIRST: Final = 0.02  # seconds
+RETRY_LAST: Final = 0.1  # seconds: a tile that comes back is met at once, however long it was away
 PREPARE_TIMEOUT: Final = 5.0  # seconds
 
 STATUS: Final = {
@@ -48,7 +48,7 @@ OPTIONS: Final = (
     ("grpc.max_send_message_length", 16 << 20),
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 20),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 50),
     ("grpc.max_connection_idle_ms", 10_000),  # a connection that carries no link
 )
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dlibos_orchestrator.bench.leg import TileUse
 from dlibos_orchestrator.errors import MeshStateError
-from dlibos_orchestrator.runtime import processes, start
+from dlibos_orchestrator.runtime import processes, words
 from dlibos_orchestrator.runtime.directory import MeshDirectory
 from dlibos_orchestrator.runtime.observe import TileRow
 
@@ -61,8 +61,8 @@ def _counts(directory: MeshDirectory, row: TileRow) -> NocCounts:
         with urllib.request.urlopen(f"http://127.0.0.1:{row.metrics_port}/metrics", timeout=PATIENCE) as answer:
             return parse_noc(answer.read().decode())
     except OSError as error:
-        words = start.last_words(directory.log_file(f"tile-{row.tile}")) or "nothing"
+        said = words.last_words(directory.log_file(f"tile-{row.tile}")) or "nothing"
         raise MeshStateError(
             f"tile {row.tile} ({row.role}) gives no metrics any more: {getattr(error, 'reason', error)}; "
-            f"its log ended with: {words}; try the same mesh by `dlibos up` and see `dlibos logs`"
+            f"its log ended with: {said}; try the same mesh by `dlibos up` and see `dlibos logs`"
         ) from error

@@ -25,9 +25,10 @@ from dlibos_orchestrator.bench import programs
 from dlibos_orchestrator.bench.load import parse_requests
 from dlibos_orchestrator.errors import MachineError, MeshStateError
 from dlibos_orchestrator.model.options import MeshOptions
-from dlibos_orchestrator.runtime import local, namespace, processes, start
+from dlibos_orchestrator.runtime import local, namespace, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
 from dlibos_orchestrator.runtime.observe import observe
+from dlibos_orchestrator.runtime.wait import Watch
 
 Notice = Callable[[str], None]
 START_SECONDS: Final = 60.0
@@ -92,15 +93,14 @@ def run(plan: SoakPlan, notice: Notice) -> SoakResult:
     if not (found := namespace.can_have_tap()):
         raise MachineError(f"bench soak needs a kernel TAP device: {found.reason}; {found.fix}")
     options = MeshOptions(name=f"soak-{os.getpid()}", driver=2, stack=2, app=2, nic="tap")
-    key = local.draw_key()
     try:
-        local.up(options, START_SECONDS, lambda line: None, key)
-        return _soak(mesh_directory(options.name), plan, key, notice)
+        local.up(options, START_SECONDS, lambda line: None)
+        return _soak(mesh_directory(options.name), plan, notice)
     finally:
         local.down(options.name)
 
 
-def _soak(directory: MeshDirectory, plan: SoakPlan, key: bytes, notice: Notice) -> SoakResult:
+def _soak(directory: MeshDirectory, plan: SoakPlan, notice: Notice) -> SoakResult:
     mesh = directory.read_mesh()
     victims = [tile for tile in mesh.tiles if tile.tile % 2]
     survivors = {tile.tile for tile in mesh.tiles} - {tile.tile for tile in victims}
@@ -113,7 +113,7 @@ def _soak(directory: MeshDirectory, plan: SoakPlan, key: bytes, notice: Notice) 
     with load.running():
         while load.requests < plan.requests or deaths < plan.deaths:
             if deaths < plan.deaths:
-                replace(directory, mesh, roll.choice(victims), key)
+                replace(directory, mesh, roll.choice(victims))
                 deaths += 1
             load.keep_going()
             if (now := time.monotonic()) > told + TELL:
@@ -123,16 +123,23 @@ def _soak(directory: MeshDirectory, plan: SoakPlan, key: bytes, notice: Notice) 
     return SoakResult(load.requests, deaths, seconds, before, at_rest(directory, survivors))
 
 
-def replace(directory: MeshDirectory, mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, key: bytes) -> None:
-    """Kill a tile and start it again; return when all are ready."""
-    pid = next((p.pid for p in processes.scan(directory.path) if p.tile == tile.tile), 0)
+def replace(directory: MeshDirectory, mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile) -> None:
+    """Kill a tile; return when the orchestrator has started it again and all are ready."""
+    pid = pid_of(directory, tile.tile)
     if not pid:
         raise MeshStateError(f"tile {tile.tile} had ended by itself; see `dlibos logs --name {directory.path.name}`")
     os.kill(pid, signal.SIGKILL)
-    while not processes.reap(pid) and Path(f"/proc/{pid}").exists():
-        time.sleep(0.002)
-    start.start_tile(directory, mesh, tile, key)
-    local.wait_ready(directory, mesh, START_SECONDS)
+    deadline = time.monotonic() + START_SECONDS
+    while pid_of(directory, tile.tile) in {0, pid}:
+        if time.monotonic() > deadline:
+            raise MeshStateError(f"tile {tile.tile} was not started again in {START_SECONDS:g} s")
+        time.sleep(POLL / 10)
+    Watch(directory, mesh, first=False).ready(START_SECONDS)
+
+
+def pid_of(directory: MeshDirectory, tile: int) -> int:
+    """Return the process of a tile, 0 when there is none."""
+    return next((process.pid for process in processes.scan(directory.path) if process.tile == tile), 0)
 
 
 class Load:

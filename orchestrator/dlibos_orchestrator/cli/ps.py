@@ -9,8 +9,8 @@ from typing import Final
 from dlibos_orchestrator.cli.parser import Subparsers
 from dlibos_orchestrator.model.options import MeshOptions, check_name
 from dlibos_orchestrator.output import mebibytes, notice, print_json, print_table
-from dlibos_orchestrator.runtime.directory import mesh_directory
-from dlibos_orchestrator.runtime.observe import TileRow, lost, observe
+from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
+from dlibos_orchestrator.runtime.observe import TileRow, has_orchestrator, lost, observe
 from dlibos_orchestrator.runtime.processes import scan
 
 NAME: Final = "ps"
@@ -35,13 +35,21 @@ def run(args: argparse.Namespace) -> int:
         print_json(as_json(rows))
     elif rows:
         print_tiles(rows, wide=args.output == "wide")
-    if rows and (missing := lost(directory.read_mesh(), scan(directory.path))):
-        notice(
-            f"mesh {args.name!r} has lost {', '.join(missing)}; run `dlibos down --name {args.name}` and `dlibos up`"
-        )
-    if not rows:
+    if rows:
+        _tell_losses(args.name, directory)
+    else:
         notice(f"no mesh {args.name!r} is up; start one with `dlibos up`")
     return 0
+
+
+def _tell_losses(name: str, directory: MeshDirectory) -> None:
+    running = scan(directory.path)
+    if missing := lost(directory.read_mesh(), running):
+        notice(f"mesh {name!r} has lost {', '.join(missing)}; run `dlibos down --name {name}` and `dlibos up`")
+    elif not has_orchestrator(running):
+        notice(
+            f"mesh {name!r} has lost its orchestrator: tiles that end stay dead; run `dlibos up --name {name}` again"
+        )
 
 
 def as_json(rows: Sequence[TileRow]) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
-from dlibos.control.v1 import mesh_pb2
+from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
 from dlibos_orchestrator.model.options import MeshOptions
 from dlibos_orchestrator.model.placement import place
@@ -17,6 +17,9 @@ PEER_ADDRESS: Final = "10.77.0.1/24"
 MESH_MAC: Final = "02:d1:b0:00:00:02"
 PEER_MAC: Final = "02:d1:b0:00:00:01"
 MTU: Final = 1500
+BUCKETS: Final = (
+    mesh_pb2.Tunables.DESCRIPTOR.fields_by_name["buckets"].GetOptions().Extensions[mesh_pb2.bounds].default_value
+)
 PROTECTION: Final = {
     "protected": mesh_pb2.PROTECTION_PROTECTED,
     "unprotected": mesh_pb2.PROTECTION_UNPROTECTED,
@@ -35,7 +38,43 @@ def desired_mesh(
         mesh.domains.add(name=domain.name, ports=[domain.port])
     for tile, (role, number) in enumerate(zip(place(options), domains_of_tiles(options), strict=True)):
         mesh.tiles.append(_tile(options, tile, role, number, directory))
+    mesh.epoch, mesh.owners, mesh.bus = 1, evenly(mesh), str(directory / "bus" / "sock")
     return mesh
+
+
+def evenly(mesh: mesh_pb2.Mesh) -> bytes:
+    """Return a bucket table that gives each stack tile that takes part in the traffic the same share."""
+    stacks = [entry.tile for entry in mesh.tiles if entry.role == mesh_pb2.ROLE_STACK and not entry.passive]
+    buckets = mesh.tunables.buckets if mesh.tunables.HasField("buckets") else BUCKETS
+    return bytes(stacks[bucket % len(stacks)] for bucket in range(buckets)) if stacks else b""
+
+
+def asked_spec(options: MeshOptions) -> orchestrator_pb2.Spec:
+    """Return what a user who asks for `options` wants of the mesh, as far as it can change while it runs."""
+    return orchestrator_pb2.Spec(
+        version=1,
+        driver=options.driver,
+        stack=options.stack,
+        app=[domain.app for domain in options.domains],
+        idle=options.idle,
+        compromised=sorted(options.compromised),
+    )
+
+
+def is_protected(mesh: mesh_pb2.Mesh) -> bool:
+    """Tell whether the tiles of a mesh are kept apart."""
+    return mesh.protection in (mesh_pb2.PROTECTION_PROTECTED, mesh_pb2.PROTECTION_UNSPECIFIED)
+
+
+def same_counts(one: orchestrator_pb2.Spec, other: orchestrator_pb2.Spec) -> bool:
+    """Tell whether two specs want as many tiles of each kind."""
+    return counts(one) == counts(other) and one.compromised == other.compromised
+
+
+def counts(spec: orchestrator_pb2.Spec) -> str:
+    """Return how many tiles a spec wants: "1 driver, 2 stack, 1+2 app, 0 idle"; applications by domain."""
+    apps = "+".join(map(str, spec.app))
+    return f"{spec.driver} driver, {spec.stack} stack, {apps} app, {spec.idle} idle"
 
 
 def domains_of_tiles(options: MeshOptions) -> list[int]:
@@ -45,13 +84,19 @@ def domains_of_tiles(options: MeshOptions) -> list[int]:
     return [next(of_role[role]) if role in of_role else 0 for role in place(options)]
 
 
-def same_mesh(one: mesh_pb2.Mesh, other: mesh_pb2.Mesh) -> bool:
-    """Tell whether two meshes differ in nothing but the id drawn at their start."""
-    left, right = mesh_pb2.Mesh(), mesh_pb2.Mesh()
-    left.CopyFrom(one)
-    right.CopyFrom(other)
-    left.id = right.id = ""
-    return left == right
+def same_frame(one: mesh_pb2.Mesh, other: mesh_pb2.Mesh) -> bool:
+    """Tell whether two meshes agree in all that stays as it is while a mesh runs: all but tiles and buckets."""
+    return _frame(one) == _frame(other)
+
+
+def _frame(mesh: mesh_pb2.Mesh) -> tuple[bytes, dict[int, bytes]]:
+    """Return what stays, without the id drawn at the start; and what each domain's tiles run."""
+    frame = mesh_pb2.Mesh()
+    frame.CopyFrom(mesh)
+    for field in ("id", "tiles", "epoch", "owners"):
+        frame.ClearField(field)
+    runs = {tile.domain: tile.app.SerializeToString(deterministic=True) for tile in mesh.tiles if tile.domain}
+    return frame.SerializeToString(deterministic=True), runs
 
 
 def _nic(options: MeshOptions, kind: mesh_pb2.NicKind.ValueType, directory: Path) -> mesh_pb2.Nic:

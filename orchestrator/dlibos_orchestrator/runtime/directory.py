@@ -2,7 +2,11 @@
 
 BASE/NAME.lock     held while `up` or `down` works on the mesh
 BASE/NAME/         mode 0700, gone after `down`
-  mesh.json        message Mesh
+  mesh.json        message Mesh: what each tile is to be now; the orchestrator's to write, once `up` has made it
+  spec.json        message Spec: what the user wants of it now; likewise
+  asked.json       message Spec: what `up` was asked for
+  mesh.key         32 bytes, the root of all credentials; tiles are kept from it by Landlock
+  bus/sock         where the MQTT broker listens
   status/T/status.json  message TileStatus; tile T makes the directory and is alone in it
   log/P.log        what process P says
   noc/T/sock mem/T/sock nic.sock
@@ -16,16 +20,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from dlibos.control.v1 import mesh_pb2
+from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from dlibos_orchestrator.errors import MachineError, MeshStateError
+from dlibos_orchestrator.model.credentials import KEY
 from dlibos_orchestrator.model.options import MAX_SIDE
 
 SOCKET_PATH_LIMIT: Final = 108  # bytes of sun_path, unix(7), with the closing zero
 LOCK_PATIENCE: Final = 10.0  # seconds; longer than the longest `down`
+
+M = TypeVar("M", bound=Message)
 
 
 class MeshDirectory:
@@ -34,11 +42,15 @@ class MeshDirectory:
     def __init__(self, path: Path) -> None:
         self.path: Final = path
         self.mesh_file: Final = path / "mesh.json"
+        self.spec_file: Final = path / "spec.json"
+        self.asked_file: Final = path / "asked.json"
+        self.key_file: Final = path / "mesh.key"
+        self.bus: Final = path / "bus" / "sock"
 
     def create(self) -> None:
         """Make the directory and its rooms, for the owner alone. `check_length` comes before the first of it exists."""
         self.path.mkdir(mode=0o700)
-        for room in ("status", "log", "noc", "mem"):
+        for room in ("status", "log", "noc", "mem", "bus"):
             (self.path / room).mkdir(mode=0o700)
 
     def check_length(self) -> None:
@@ -52,18 +64,57 @@ class MeshDirectory:
 
     def write_mesh(self, mesh: mesh_pb2.Mesh) -> None:
         """Write the desired state in one step: a reader sees all of it or nothing."""
-        draft = self.path / "mesh.json.new"
-        draft.write_text(json_format.MessageToJson(mesh))
-        draft.replace(self.mesh_file)
+        self._write(self.mesh_file, mesh)
 
     def read_mesh(self) -> mesh_pb2.Mesh:
         """Return the desired state; MeshStateError when there is none or it is unreadable."""
+        return self._read(self.mesh_file, mesh_pb2.Mesh())
+
+    def write_spec(self, spec: orchestrator_pb2.Spec) -> None:
+        """Write what the user wants of the mesh from now on, in one step."""
+        self._write(self.spec_file, spec)
+
+    def read_spec(self) -> orchestrator_pb2.Spec:
+        """Return what the user wants of the mesh now; MeshStateError as for `read_mesh`."""
+        return self._read(self.spec_file, orchestrator_pb2.Spec())
+
+    def write_asked(self, spec: orchestrator_pb2.Spec) -> None:
+        """Keep what `up` was asked for, to tell it from what was changed later."""
+        self._write(self.asked_file, spec)
+
+    def read_asked(self) -> orchestrator_pb2.Spec:
+        """Return what `up` was asked for; MeshStateError as for `read_mesh`."""
+        return self._read(self.asked_file, orchestrator_pb2.Spec())
+
+    def write_key(self, key: bytes) -> None:
+        """Write the mesh key, for its owner's eyes alone from the first moment on."""
+        descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+
+    def read_key(self) -> bytes:
+        """Return the mesh key; MeshStateError when there is none."""
         try:
-            return json_format.Parse(self.mesh_file.read_text(), mesh_pb2.Mesh())
+            key = self.key_file.read_bytes()
+        except OSError as error:
+            raise self._unreadable(self.key_file, error) from error
+        if len(key) != KEY:
+            raise self._unreadable(self.key_file, f"it has {len(key)} bytes, not {KEY}")
+        return key
+
+    def _write(self, target: Path, message: Message) -> None:
+        draft = target.with_suffix(".new")
+        draft.write_text(json_format.MessageToJson(message))
+        draft.replace(target)
+
+    def _read(self, source: Path, message: M) -> M:
+        try:
+            return json_format.Parse(source.read_text(), message)
         except (OSError, json_format.ParseError, UnicodeDecodeError) as error:
-            raise MeshStateError(
-                f"{self.mesh_file} cannot be read ({error}); run `dlibos down --name {self.path.name}`"
-            ) from error
+            raise self._unreadable(source, error) from error
+
+    def _unreadable(self, source: Path, why: object) -> MeshStateError:
+        return MeshStateError(f"{source} cannot be read ({why}); run `dlibos down --name {self.path.name}`")
 
     def read_status(self, tile: int) -> mesh_pb2.TileStatus | None:
         """Return what a tile says of itself; None until it has said something."""

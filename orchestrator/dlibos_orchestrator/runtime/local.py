@@ -1,7 +1,8 @@
 """The local runtime: a mesh as processes of this machine. `up` starts it detached, `down` leaves nothing behind.
 
-No process stays to watch the mesh. What runs is what the process table says (`processes`), what is wanted and what the
-tiles say lies in the mesh's directory (`directory`).
+`up` writes down what the mesh is to be and starts the processes that tiles need, the orchestrator among them; tiles are
+started, and started again, by the orchestrator alone. What runs is what the process table says (`processes`), what is
+wanted and what the tiles say lies in the mesh's directory (`directory`).
 """
 
 from __future__ import annotations
@@ -9,35 +10,32 @@ from __future__ import annotations
 import secrets
 import shutil
 import signal
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from dlibos.control.v1 import mesh_pb2
+from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
-from dlibos_orchestrator.errors import MachineError, MeshStateError, StartError
+from dlibos_orchestrator.errors import MachineError, MeshStateError
 from dlibos_orchestrator.model import credentials
-from dlibos_orchestrator.model.desired import PROTECTION, desired_mesh, same_mesh
+from dlibos_orchestrator.model.desired import asked_spec, counts, desired_mesh, same_counts, same_frame
 from dlibos_orchestrator.model.options import MeshOptions, Published
 from dlibos_orchestrator.runtime import namespace, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, locked, mesh_directory
-from dlibos_orchestrator.runtime.observe import lost
+from dlibos_orchestrator.runtime.observe import has_orchestrator, lost
 from dlibos_orchestrator.runtime.ports import host_sockets
-from dlibos_orchestrator.runtime.start import last_words, start_all
+from dlibos_orchestrator.runtime.start import start_all, start_orchestrator
+from dlibos_orchestrator.runtime.wait import Watch
 
 USER_NIC_PUBLISH: Final = Published("127.0.0.1", 8080, 80)  # nothing else of the mesh could be reached
-POLL: Final = 0.02  # seconds
 
 
-def up(
-    options: MeshOptions, timeout: float | None, notice: Callable[[str], None], mesh_key: bytes | None = None
-) -> bool:
-    """Bring a mesh up; return False when it was up already, just as asked for.
+def up(options: MeshOptions, timeout: float | None, notice: Callable[[str], None]) -> bool:
+    """Bring a mesh up; return False when it was up already.
 
-    `timeout`: seconds to wait until every tile is ready; None does not wait. `notice` gets lines worth telling. What
-    fails is taken down again before the error is raised. Who gives a mesh key can start tiles again later.
+    `timeout`: seconds to wait until every tile is ready; None waits for their processes only. `notice` gets lines worth
+    telling. What fails is taken down again before the error is raised.
     """
     options.check()
     kind = resolve_nic(options.nic, notice)
@@ -47,11 +45,11 @@ def up(
     directory.check_length()
     with locked(options.name):
         mesh = desired_mesh(options, kind, directory.path, f"{options.name}-{secrets.token_hex(4)}")
-        if not _is_new(directory, mesh, notice):
+        if not _is_new(directory, mesh, asked_spec(options), notice):
             if timeout is not None:
-                wait_ready(directory, mesh, timeout)
+                Watch(directory, directory.read_mesh(), first=False).ready(timeout)
             return False
-        _launch(directory, mesh, timeout, mesh_key or draw_key(), options.compromised)
+        _launch(directory, mesh, asked_spec(options), timeout)
     return True
 
 
@@ -79,24 +77,9 @@ def resolve_nic(choice: str, notice: Callable[[str], None]) -> mesh_pb2.NicKind.
     return mesh_pb2.NIC_KIND_TAP if tap else mesh_pb2.NIC_KIND_USER
 
 
-def wait_ready(directory: MeshDirectory, mesh: mesh_pb2.Mesh, timeout: float) -> None:
-    """Return when every tile says it is ready; StartError when one has a problem, ends, or takes too long."""
-    deadline = time.monotonic() + timeout
-    waiting = [tile.tile for tile in mesh.tiles]
-    while True:
-        pids = {process.tile: process.pid for process in processes.scan(directory.path)}
-        waiting = [tile for tile in waiting if not _ready(directory, tile, pids.get(tile, 0))]
-        if not waiting:
-            return
-        if time.monotonic() > deadline:
-            raise StartError(
-                f"{len(waiting)} of {len(mesh.tiles)} tiles were not ready after {timeout:g} s (tile {waiting[0]}: "
-                f"{last_words(directory.log_file(f'tile-{waiting[0]}')) or 'no word'}); try a longer --timeout"
-            )
-        time.sleep(POLL)
-
-
-def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str], None]) -> bool:
+def _is_new(
+    directory: MeshDirectory, mesh: mesh_pb2.Mesh, asked: orchestrator_pb2.Spec, notice: Callable[[str], None]
+) -> bool:
     """Tell whether the mesh must be launched; clear what a crash left; MeshStateError if another one is in the way."""
     name, running = directory.path.name, processes.scan(directory.path)
     if not running:
@@ -104,28 +87,44 @@ def _is_new(directory: MeshDirectory, mesh: mesh_pb2.Mesh, notice: Callable[[str
             notice(f"clearing what is left of a mesh {name!r} that ended")
             _clear(directory)
         return True
-    if not same_mesh(directory.read_mesh(), mesh):
-        raise MeshStateError(f"mesh {name!r} is up, but not as asked for now; run `dlibos down --name {name}` first")
+    _compare(directory, mesh, asked, notice)
     if missing := lost(mesh, running):
         raise MeshStateError(f"mesh {name!r} has lost {missing[0]}; run `dlibos down --name {name}` first")
+    if not has_orchestrator(running):
+        start_orchestrator(directory)
+        notice(f"the orchestrator of mesh {name!r} had ended; started again")
     return False
 
 
-def _launch(
-    directory: MeshDirectory,
-    mesh: mesh_pb2.Mesh,
-    timeout: float | None,
-    mesh_key: bytes,
-    compromised: Collection[int],
+def _compare(
+    directory: MeshDirectory, mesh: mesh_pb2.Mesh, asked: orchestrator_pb2.Spec, notice: Callable[[str], None]
 ) -> None:
+    """Refuse a mesh that is another than the one that runs; say where that one was changed since it was asked for."""
+    name, wanted = directory.path.name, directory.read_spec()
+    if not same_frame(directory.read_mesh(), mesh):
+        raise MeshStateError(f"mesh {name!r} is up, but not as asked for now; run `dlibos down --name {name}` first")
+    if same_counts(asked, wanted):
+        return
+    if not same_counts(asked, directory.read_asked()):
+        raise MeshStateError(
+            f"mesh {name!r} is up, but not as asked for now: it has {counts(wanted)}, not {counts(asked)}; "
+            f"run `dlibos scale`, or `dlibos down --name {name}` first"
+        )
+    notice(f"mesh {name!r} was scaled since from {counts(asked)} to {counts(wanted)}, and stays so")
+
+
+def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, asked: orchestrator_pb2.Spec, timeout: float | None) -> None:
     with host_sockets(mesh) as sockets:
         try:
             directory.create()
+            mesh_key = draw_key()
+            directory.write_key(mesh_key)
+            directory.write_asked(asked)
+            directory.write_spec(asked)
             directory.write_mesh(mesh)
-            key = mesh_key if mesh.protection == PROTECTION["protected"] else None
-            start_all(directory, mesh, sockets, key, compromised)
-            if timeout is not None:
-                wait_ready(directory, mesh, timeout)
+            start_all(directory, mesh, sockets, mesh_key)
+            watch = Watch(directory, mesh, first=True)
+            watch.started() if timeout is None else watch.ready(timeout)
         except BaseException:
             with _undisturbed():
                 _clear(directory)
@@ -133,7 +132,7 @@ def _launch(
 
 
 def draw_key() -> bytes:
-    """Return a new mesh key. It is written down nowhere and ends with this process."""
+    """Return a new mesh key."""
     return secrets.token_bytes(credentials.KEY)
 
 
@@ -157,18 +156,6 @@ def _clear(directory: MeshDirectory) -> None:
     shutil.rmtree(directory.path, ignore_errors=True)
     if directory.path.exists():
         raise MeshStateError(f"{directory.path} cannot be removed; remove it by hand")
-
-
-def _ready(directory: MeshDirectory, tile: int, pid: int) -> bool:
-    status = directory.read_status(tile)
-    if status is not None and pid and status.pid != pid:
-        return False  # the words of the process that was the tile before
-    if status is not None and status.problem:
-        raise StartError(f"tile {tile}: {status.problem}")
-    if not pid:
-        words = last_words(directory.log_file(f"tile-{tile}")) or "without a word"
-        raise StartError(f"tile {tile} ended: {words}")
-    return status is not None and status.ready
 
 
 def reachable_address(mesh: mesh_pb2.Mesh) -> str:

@@ -45,15 +45,20 @@ def observe(directory: MeshDirectory) -> list[TileRow]:
 
 
 def lost(mesh: mesh_pb2.Mesh, running: Sequence[MeshProcess]) -> list[str]:
-    """Return the processes that a running mesh should have and has not: "tile 3", "its keeper", "its publisher"."""
-    tiles, modules = {process.tile for process in running}, {process.module for process in running}
-    missing = [f"tile {tile.tile}" for tile in mesh.tiles if tile.tile not in tiles]
+    """Return what a mesh cannot go on without and nobody starts again: "its keeper", "its publisher"."""
+    modules = {process.module for process in running}
+    missing = []
     if mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
         if processes.KEEPER_MODULE not in modules:
             missing.append("its keeper")
         if mesh.nic.publish and processes.PUBLISHER_MODULE not in modules:
             missing.append("its publisher")
     return missing
+
+
+def has_orchestrator(running: Sequence[MeshProcess]) -> bool:
+    """Tell whether there is somebody to start tiles that end."""
+    return any(process.module == processes.ORCHESTRATOR_MODULE for process in running)
 
 
 def role_name(role: mesh_pb2.Role.ValueType) -> str:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 TILE_MODULE: Final = "dlibos_node"
 KEEPER_MODULE: Final = "dlibos_orchestrator.runtime.keeper"
 PUBLISHER_MODULE: Final = "dlibos_orchestrator.runtime.publisher"
+ORCHESTRATOR_MODULE: Final = "dlibos_orchestrator.serve"
+NURSERY_MODULE: Final = "dlibos_node.nursery"
 # What `dlibos attack` runs besides (attack/): tiles in the attacker's hands, a process that is no tile, clients.
 COMPROMISED_MODULE: Final = "dlibos_node.attack"
 OUTSIDER_MODULE: Final = "dlibos_node.attack.outsider"
@@ -28,23 +30,27 @@ MODULES: Final = (
     TILE_MODULE,
     KEEPER_MODULE,
     PUBLISHER_MODULE,
+    ORCHESTRATOR_MODULE,
+    NURSERY_MODULE,
     COMPROMISED_MODULE,
     OUTSIDER_MODULE,
     CLIENTS_MODULE,
     WITNESS_MODULE,
 )
+STARTERS: Final = (ORCHESTRATOR_MODULE, NURSERY_MODULE)
 GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL
 KILLED: Final = 5.0  # seconds within which a killed process has gone, however busy the machine
 POLL: Final = 0.02  # seconds
 
 
 class MeshProcess(NamedTuple):
-    """A running process of a mesh. `tile` is None for the keeper and the publisher."""
+    """A running process of a mesh. `tile` is None for those that are no tile, `incarnation` 0 where none was given."""
 
     pid: int
     module: str
     directory: str
     tile: int | None
+    incarnation: int = 0
 
 
 def spawn(module: str, directory: Path, arguments: Sequence[str], log: Path, inherited: Sequence[int] = ()) -> int:
@@ -101,8 +107,12 @@ def parse_argv(pid: int, argv: Sequence[str]) -> MeshProcess | None:
     module, directory = _value(argv, "-m"), _value(argv, "--dir")
     if module not in MODULES or directory is None:
         return None
-    tile = _value(argv, "--tile")
-    return MeshProcess(pid, module, directory, int(tile) if tile is not None and tile.isdigit() else None)
+    return MeshProcess(pid, module, directory, _number(argv, "--tile"), _number(argv, "--incarnation") or 0)
+
+
+def _number(argv: Sequence[str], flag: str) -> int | None:
+    text = _value(argv, flag)
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _value(argv: Sequence[str], flag: str) -> str | None:
@@ -112,17 +122,26 @@ def _value(argv: Sequence[str], flag: str) -> str | None:
 
 
 def stop_all(directory: Path) -> list[MeshProcess]:
-    """End all processes of the mesh: SIGTERM, then SIGKILL. Return those that are still there (none, normally)."""
-    waiting = _signal_until_gone(directory, signal.SIGTERM, GRACE)
+    """End all processes of the mesh: SIGTERM, then SIGKILL. Return those that are still there (none, normally).
+
+    Those that start others end first: the orchestrator would heal what is being ended.
+    """
+    return _stop(directory, STARTERS) or _stop(directory, MODULES)
+
+
+def _stop(directory: Path, modules: Collection[str]) -> list[MeshProcess]:
+    waiting = _signal_until_gone(directory, modules, signal.SIGTERM, GRACE)
     if waiting:
-        waiting = _signal_until_gone(directory, signal.SIGKILL, KILLED)
+        waiting = _signal_until_gone(directory, modules, signal.SIGKILL, KILLED)
     return waiting
 
 
-def _signal_until_gone(directory: Path, number: signal.Signals, patience: float) -> list[MeshProcess]:
+def _signal_until_gone(
+    directory: Path, modules: Collection[str], number: signal.Signals, patience: float
+) -> list[MeshProcess]:
     signalled: set[int] = set()
     deadline = time.monotonic() + patience
-    while (running := scan(directory)) and time.monotonic() < deadline:
+    while (running := [p for p in scan(directory) if p.module in modules]) and time.monotonic() < deadline:
         for process in running:
             if process.pid not in signalled:
                 signalled.add(process.pid)
@@ -136,6 +155,26 @@ def _signal_until_gone(directory: Path, number: signal.Signals, patience: float)
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):  # it ended meanwhile
         os.kill(pid, number)
+
+
+def kill(pid: int) -> bool:
+    """Kill a process; tell whether it has gone within KILLED seconds, with all it had open."""
+    _signal(pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILLED
+    while not (reap(pid) or _is_over(pid)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _is_over(pid: int) -> bool:
+    """A process that nobody reaped is over too; its command line vanishes before its sockets are closed."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in {"Z", "X"}
 
 
 def reap(pid: int) -> bool:

@@ -3,83 +3,45 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import socket
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.errors import StartError
 from dlibos_orchestrator.model import credentials
+from dlibos_orchestrator.model.desired import is_protected
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory
+from dlibos_orchestrator.runtime.tiles import memory_file, raise_file_limit
+from dlibos_orchestrator.runtime.words import last_words
 
 PATIENCE: Final = 10.0  # seconds for one process to open its sockets; far more than a loaded machine needs
-LAST_WORDS: Final = 4096  # bytes of a log that are searched for its last line
+ORCHESTRATOR_LOG: Final = "orchestrator"
 
 
-def start_all(
-    directory: MeshDirectory,
-    mesh: mesh_pb2.Mesh,
-    sockets: Sequence[socket.socket],
-    mesh_key: bytes | None,
-    compromised: Collection[int] = (),
-) -> None:
-    """Start every process of the mesh; `sockets` are the host's ends of its published ports. StartError, OSError.
+def start_all(directory: MeshDirectory, mesh: mesh_pb2.Mesh, sockets: Sequence[socket.socket], mesh_key: bytes) -> None:
+    """Start every process of the mesh but its tiles, which the orchestrator starts. StartError, OSError.
 
-    With a mesh key every process gets its own credentials and demands proof of its peers; None: no proof is asked for.
+    `sockets` are the host's ends of its published ports.
     """
-    _raise_file_limit()
+    raise_file_limit()
+    start_orchestrator(directory)  # first: it takes longest
     if mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
-        with _credentials(None if mesh_key is None else credentials.of_keeper(mesh, mesh_key)) as given:
+        with memory_file(credentials.of_keeper(mesh, mesh_key) if is_protected(mesh) else None) as given:
             keeper = _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", _flag(given), given)
         _start_publisher(directory, mesh, keeper, sockets)
-    for tile in mesh.tiles:
-        module = processes.COMPROMISED_MODULE if tile.tile in compromised else processes.TILE_MODULE
-        start_tile(directory, mesh, tile, mesh_key, module)
 
 
-def start_tile(
-    directory: MeshDirectory,
-    mesh: mesh_pb2.Mesh,
-    tile: mesh_pb2.Tile,
-    mesh_key: bytes | None,
-    module: str = processes.TILE_MODULE,
-) -> int:
-    """Start one tile, at first or in place of one that has ended; return its process id."""
-    with _credentials(None if mesh_key is None else credentials.of_tile(mesh, mesh_key, tile)) as given:
-        log = directory.log_file(f"tile-{tile.tile}")
-        arguments = ["--tile", str(tile.tile), *_flag(given)]
-        return processes.spawn(module, directory.path, arguments, log, given)
-
-
-@contextmanager
-def _credentials(document: bytes | None) -> Iterator[list[int]]:
-    """Give the descriptors that a process inherits to read its credentials from: one, or none without credentials."""
-    if document is None:
-        yield []
-        return
-    descriptor = os.memfd_create("dlibos-credentials", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, document)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield [descriptor]
-    finally:
-        os.close(descriptor)
+def start_orchestrator(directory: MeshDirectory) -> int:
+    """Start the orchestrator, at first or in place of one that has ended; return its process id."""
+    return processes.spawn(processes.ORCHESTRATOR_MODULE, directory.path, [], directory.log_file(ORCHESTRATOR_LOG))
 
 
 def _flag(given: Sequence[int]) -> list[str]:
     return [word for descriptor in given for word in ("--credentials-fd", str(descriptor))]
-
-
-def _raise_file_limit() -> None:
-    """Let every tile have as many connections as this user may: children inherit the limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _start_publisher(
@@ -116,12 +78,3 @@ def _hear(reader: int) -> str:
     with os.fdopen(reader) as pipe:
         spoken, _, _ = select.select([pipe], [], [], PATIENCE)
         return pipe.read() if spoken else f"no word after {PATIENCE:g} s; try again on a less busy machine"
-
-
-def last_words(log: Path) -> str:
-    """Return the last line of a log that says something, "" if none does."""
-    try:
-        lines = log.read_bytes()[-LAST_WORDS:].decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
