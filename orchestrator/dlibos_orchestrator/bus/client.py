@@ -112,7 +112,12 @@ class Link:
         self._unsaid = dict.fromkeys(self._kept)
         self._news.set()
         self.up.set()
-        await while_connected(self._listen(connection), self._speak(connection))
+        try:
+            await while_connected(self._listen(connection), self._speak(connection))
+        except asyncio.CancelledError:
+            if self._will is not None:  # who says goodbye to the broker leaves no will
+                await connection.publish(self._will.topic, self._will.payload, retain=self._will.retain)
+            raise
 
     async def _listen(self, connection: aiomqtt.Client) -> None:
         async for message in connection.messages:

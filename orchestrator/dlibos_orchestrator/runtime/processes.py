@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 TILE_MODULE: Final = "dlibos_node"
 KEEPER_MODULE: Final = "dlibos_orchestrator.runtime.keeper"
 PUBLISHER_MODULE: Final = "dlibos_orchestrator.runtime.publisher"
+BROKER_MODULE: Final = "dlibos_orchestrator.bus.mosquitto"
 # What `dlibos attack` runs besides (attack/): tiles in the attacker's hands, a process that is no tile, clients.
 COMPROMISED_MODULE: Final = "dlibos_node.attack"
 OUTSIDER_MODULE: Final = "dlibos_node.attack.outsider"
@@ -27,6 +28,7 @@ MODULES: Final = (
     TILE_MODULE,
     KEEPER_MODULE,
     PUBLISHER_MODULE,
+    BROKER_MODULE,
     COMPROMISED_MODULE,
     OUTSIDER_MODULE,
     CLIENTS_MODULE,
