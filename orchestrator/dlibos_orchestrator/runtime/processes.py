@@ -19,19 +19,19 @@ from typing import Final, NamedTuple
 TILE_MODULE: Final = "dlibos_node"
 KEEPER_MODULE: Final = "dlibos_orchestrator.runtime.keeper"
 PUBLISHER_MODULE: Final = "dlibos_orchestrator.runtime.publisher"
-BROKER_MODULE: Final = "dlibos_orchestrator.bus.mosquitto"
 # What `dlibos attack` runs besides (attack/): tiles in the attacker's hands, a process that is no tile, clients.
 COMPROMISED_MODULE: Final = "dlibos_node.attack"
 OUTSIDER_MODULE: Final = "dlibos_node.attack.outsider"
 CLIENTS_MODULE: Final = "dlibos_orchestrator.attack.clients"
+BROKER_MODULE: Final = "dlibos_orchestrator.bus.mosquitto"
 MODULES: Final = (
     TILE_MODULE,
     KEEPER_MODULE,
     PUBLISHER_MODULE,
-    BROKER_MODULE,
     COMPROMISED_MODULE,
     OUTSIDER_MODULE,
     CLIENTS_MODULE,
+    BROKER_MODULE,
 )
 GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL
 KILLED: Final = 5.0  # seconds within which a killed process has gone, however busy the machine
