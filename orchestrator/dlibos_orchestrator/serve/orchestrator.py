@@ -266,6 +266,9 @@ class Orchestrator:
                 found = await asyncio.to_thread(steps, self.spec, self.mesh, dict(self.observed))
             except OrchestratorError as error:
                 found = [str(error)]
+            except Exception:
+                log.exception("the steps that are left cannot be foretold")
+                found = []
             self._steps = (version, found)
         return self._steps[1]
 
