@@ -18,11 +18,9 @@ def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
     parser = argparse.ArgumentParser(prog="dlibos_node", description="One tile of a DLibOS mesh.")
     parser.add_argument("--dir", type=Path, required=True, help="the mesh's directory, made by `dlibos up`")
     parser.add_argument("--tile", type=int, required=True, help="this tile's number, y * width + x")
+    parser.add_argument("--incarnation", type=int, default=0, metavar="N", help="which process of this tile it is")
     parser.add_argument(
         "--credentials-fd", type=int, metavar="N", help="inherited descriptor that holds this tile's keys"
-    )
-    parser.add_argument(
-        "--incarnation", type=int, default=0, metavar="N", help="tells this process from those before: it is larger"
     )
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument("--version", action="version", version=f"dlibos_node {__version__}")
@@ -33,7 +31,8 @@ def main(arguments: list[str] | None = None, make: type[Agent] = Agent) -> int:
     try:
         given = options.credentials_fd
         credentials = None if given is None else identity.receive(given, options.tile)
-        agent = make(options.dir, options.tile, credentials, options.incarnation)
+        agent = make(options.dir, options.tile, credentials)
+        agent.status.incarnation = options.incarnation
         if agent.protected:
             close_inherited()
         asyncio.run(agent.run())

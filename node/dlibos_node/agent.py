@@ -58,12 +58,10 @@ class Agent:
     """One tile of the mesh whose directory is `directory`.
 
     With `credentials` it believes nobody without a proof; a protected mesh's tiles have them, and no others.
-    `incarnation` tells this process from those that were the tile before: it is larger.
+    `status.incarnation` tells this process from those that were the tile before: it is set before `run`.
     """
 
-    def __init__(
-        self, directory: Path, tile: int, credentials: Credentials | None = None, incarnation: int = 0
-    ) -> None:
+    def __init__(self, directory: Path, tile: int, credentials: Credentials | None = None) -> None:
         self.mesh, self.tile = config.load(directory / "mesh.json", tile)
         if rights.is_protected(self.mesh) != (credentials is not None):
             raise ConfigurationError(
@@ -93,11 +91,9 @@ class Agent:
         self._joining = True
         self._later: mesh_pb2.Mesh | None = None  # a change that came before the role was built
         self._progress = asyncio.Event()  # a link changed or a frame came: look again whether all have joined
-        self._load = Load(tile, incarnation)
+        self._load = Load(tile)
         self._bus: Bus | None = None
-        self.status = mesh_pb2.TileStatus(
-            tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled(), incarnation=incarnation
-        )
+        self.status = mesh_pb2.TileStatus(tile=tile, role=self.tile.role, pid=os.getpid(), compiled=compiled())
 
     async def run(self) -> None:
         """Join the mesh and work until SIGTERM."""
@@ -199,7 +195,7 @@ class Agent:
             self.apply(mesh)
 
     def _tell_load(self) -> str:
-        return json_format.MessageToJson(self._load.take(), indent=None)
+        return json_format.MessageToJson(self._load.take(self.status.incarnation), indent=None)
 
     def _frames(self) -> int:
         if self._device is not None:

@@ -19,11 +19,14 @@ from dlibos.control.v1 import mesh_pb2
 from google.protobuf import json_format
 
 log: Final = logging.getLogger(__name__)
+_QUIET: Final = logging.getLogger(f"{__name__}.library")  # it says what is said here, several times
+_QUIET.setLevel(logging.CRITICAL)
 
 KEEPALIVE: Final = 3  # seconds; the broker gives a silent tile up after one and a half
 ANSWER: Final = 5.0  # seconds a broker may take for anything; longer than KEEPALIVE, after which paho gives up itself
 FIRST_RETRY: Final = 0.05  # seconds, doubling up to
 LAST_RETRY: Final = 1.0
+NOTICE: Final = 0.1  # seconds
 BEAT: Final = 1.0  # seconds between two words on the load
 FAULTS: Final = 64  # events kept while the bus is away or busy; the journal has them all
 PARTING: Final = 0.5  # seconds for the last words
@@ -119,12 +122,13 @@ class Bus:
             will=aiomqtt.Will(tile.topic("observed"), will, QOS, retain=True),
             keepalive=KEEPALIVE,
             timeout=ANSWER,
+            logger=_QUIET,
         )
 
     async def _work(self, client: aiomqtt.Client) -> None:
         await client.subscribe(self._tile.topic("desired"), qos=QOS)
         self._owner.greet()
-        await _first_of(self._listen(client), self._speak(client))
+        await _while_connected(self._listen(client), self._speak(client))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -160,11 +164,13 @@ class Bus:
             await client.publish(self._tile.topic("fault"), self._faults.popleft())
 
 
-async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines until one of them ends; end the others, and raise what the one did."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def _while_connected(listen: Coroutine[Any, Any, None], speak: Coroutine[Any, Any, None]) -> None:
+    """Run both until one of them ends; end the other, and raise what the one did."""
+    tasks = [listening := asyncio.ensure_future(listen), asyncio.ensure_future(speak)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if listening not in done:  # aiomqtt complains of a lost connection that its listener did not notice
+            await asyncio.wait((listening,), timeout=NOTICE)
         for task in done:
             task.result()
     finally:

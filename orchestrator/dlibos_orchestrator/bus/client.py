@@ -18,11 +18,14 @@ from dlibos_orchestrator.errors import MeshStateError
 from dlibos_orchestrator.model.credentials import bus_password
 
 log: Final = logging.getLogger(__name__)
+_QUIET: Final = logging.getLogger(f"{__name__}.library")  # it says what is said here, several times
+_QUIET.setLevel(logging.CRITICAL)
 
 KEEPALIVE: Final = 3  # seconds
 ANSWER: Final = 5.0  # seconds a broker may take for anything; longer than KEEPALIVE, after which paho gives up
 FIRST_RETRY: Final = 0.05  # seconds, doubling up to
 LAST_RETRY: Final = 1.0
+NOTICE: Final = 0.1  # seconds
 QOS: Final = 1
 
 
@@ -45,6 +48,7 @@ def client(address: Address, will: aiomqtt.Will | None = None) -> aiomqtt.Client
         password=None if address.mesh_key is None else bus_password(address.mesh_key, address.user),
         keepalive=KEEPALIVE,
         timeout=ANSWER,
+        logger=_QUIET,
         will=will,
     )
 
@@ -108,7 +112,12 @@ class Link:
         self._unsaid = dict.fromkeys(self._kept)
         self._news.set()
         self.up.set()
-        await first_of(self._listen(connection), self._speak(connection))
+        try:
+            await while_connected(self._listen(connection), self._speak(connection))
+        except asyncio.CancelledError:
+            if self._will is not None:  # who says goodbye to the broker leaves no will
+                await connection.publish(self._will.topic, self._will.payload, retain=self._will.retain)
+            raise
 
     async def _listen(self, connection: aiomqtt.Client) -> None:
         async for message in connection.messages:
@@ -130,11 +139,13 @@ class Link:
                 await connection.publish(topic, payload)
 
 
-async def first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines until one of them ends; end the others, and raise what the one did."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def while_connected(listen: Coroutine[Any, Any, None], speak: Coroutine[Any, Any, None]) -> None:
+    """Run both until one of them ends; end the other, and raise what the one did."""
+    tasks = [listening := asyncio.ensure_future(listen), asyncio.ensure_future(speak)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if listening not in done:  # aiomqtt complains of a lost connection that its listener did not notice
+            await asyncio.wait((listening,), timeout=NOTICE)
         for task in done:
             task.result()
     finally:

@@ -35,8 +35,13 @@ def find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path=SYSTEM_PATH)
 
 
-def configure(room: Path, mesh: mesh_pb2.Mesh, mesh_key: bytes | None) -> Path:
-    """Write Mosquitto's configuration for the socket room/sock, with passwords and rights; return its path.
+def configuration(room: Path) -> Path:
+    """Return where Mosquitto's configuration is, for the socket room/sock."""
+    return room / "mosquitto.conf"
+
+
+def configure(room: Path, mesh: mesh_pb2.Mesh, mesh_key: bytes | None) -> None:
+    """Write Mosquitto's configuration for the socket room/sock, with passwords and rights.
 
     MachineError when Mosquitto is not there.
     """
@@ -53,9 +58,7 @@ def configure(room: Path, mesh: mesh_pb2.Mesh, mesh_key: bytes | None) -> Path:
         subprocess.run([find(PASSWORDS) or PASSWORDS, "-U", str(passwords)], check=True, capture_output=True)
         _write(acl, [line for user in users for line in _rights(mesh.id, user)])
         lines += ["allow_anonymous false", f"password_file {passwords}", f"acl_file {acl}"]
-    configuration = room / "mosquitto.conf"
-    _write(configuration, lines)
-    return configuration
+    _write(configuration(room), lines)
 
 
 def _settings(room: Path) -> list[str]:
@@ -85,7 +88,7 @@ def _write(path: Path, lines: list[str]) -> None:
         file.write("\n".join(lines) + "\n")
 
 
-def run(configuration: Path) -> int:
+def run(settings: Path) -> int:
     """Run Mosquitto until it ends, or this process is told to; return its exit code."""
     parent = os.getpid()
 
@@ -94,7 +97,7 @@ def run(configuration: Path) -> int:
         if os.getppid() != parent:  # it went before the line above
             os._exit(1)
 
-    broker = subprocess.Popen([find(PROGRAM) or PROGRAM, "-c", str(configuration)], preexec_fn=die_with_parent)  # noqa: PLW1509 - there is one thread
+    broker = subprocess.Popen([find(PROGRAM) or PROGRAM, "-c", str(settings)], preexec_fn=die_with_parent)  # noqa: PLW1509 - there is one thread
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         broker.terminate()
@@ -108,7 +111,7 @@ def main() -> int:
     """Run the broker whose configuration lies in the mesh's directory; serve/ wrote it."""
     parser = argparse.ArgumentParser(description="Mosquitto as the bus of a mesh.")
     parser.add_argument("--dir", type=Path, required=True, help="the mesh's directory")
-    return run(parser.parse_args().dir / "bus" / "mosquitto.conf")
+    return run(configuration(parser.parse_args().dir / "bus"))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ COMPROMISED_MODULE: Final = "dlibos_node.attack"
 OUTSIDER_MODULE: Final = "dlibos_node.attack.outsider"
 CLIENTS_MODULE: Final = "dlibos_orchestrator.attack.clients"
 WITNESS_MODULE: Final = "dlibos_orchestrator.bench.witness"
+BROKER_MODULE: Final = "dlibos_orchestrator.bus.mosquitto"
 MODULES: Final = (
     TILE_MODULE,
     KEEPER_MODULE,
@@ -36,6 +37,7 @@ MODULES: Final = (
     OUTSIDER_MODULE,
     CLIENTS_MODULE,
     WITNESS_MODULE,
+    BROKER_MODULE,
 )
 STARTERS: Final = (ORCHESTRATOR_MODULE, NURSERY_MODULE)
 GRACE: Final = 3.0  # seconds between SIGTERM and SIGKILL

@@ -1,1 +1,1 @@
-"""The orchestrator: the process that makes a mesh what it is to be."""
+"""The orchestrator: the process that makes a mesh what it is to be. Read orchestrator.py first."""
