@@ -8,6 +8,7 @@ from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
+from dlibos_orchestrator.model.entries import bucket_count, evenly
 from dlibos_orchestrator.model.options import MeshOptions
 from dlibos_orchestrator.model.placement import place
 
@@ -35,6 +36,8 @@ def desired_mesh(
         mesh.domains.add(name=domain.name, ports=[domain.port])
     for tile, (role, number) in enumerate(zip(place(options), domains_of_tiles(options), strict=True)):
         mesh.tiles.append(_tile(options, tile, role, number, directory))
+    stacks = [tile.tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_STACK and not tile.passive]
+    mesh.epoch, mesh.owners = 1, evenly(stacks, bucket_count(mesh))
     return mesh
 
 

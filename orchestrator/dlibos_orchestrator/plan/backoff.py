@@ -12,18 +12,18 @@ STEADY: Final = 10.0  # seconds ready after which a tile's failures are forgotte
 class Failure(NamedTuple):
     """How often a tile's process has ended unasked without having been steady in between, and when it last did."""
 
-    count: int = 0
+    times: int = 0
     last: float = 0.0  # monotonic seconds
 
 
 def failed(before: Failure | None, now: float, steady: float = 0.0) -> Failure:
     """Return what follows from an end; `steady`: seconds for which the process had been ready."""
-    count = 0 if before is None or steady >= STEADY else before.count
-    return Failure(count + 1, now)
+    times = 0 if before is None or steady >= STEADY else before.times
+    return Failure(times + 1, now)
 
 
 def due(failure: Failure | None) -> float:
     """Return when the tile may be started again, monotonic seconds."""
-    if failure is None or failure.count <= 1:
+    if failure is None or failure.times <= 1:
         return 0.0
-    return failure.last + min(LONGEST, FIRST * 2.0 ** min(failure.count - 2, 16))
+    return failure.last + min(LONGEST, FIRST * 2.0 ** min(failure.times - 2, 16))
