@@ -7,9 +7,11 @@ what was known and gives what is known now; nothing here is ever forgotten on pu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dlibos.control.v1 import mesh_pb2
+
+GAP: Final = 2.5  # seconds; a tile speaks once a second, unless it or its machine stood still
 
 
 class Observed(NamedTuple):
@@ -37,6 +39,7 @@ class Observed(NamedTuple):
     gone: bool = False  # its last will came after its last word
     ended: float = 0.0  # when the process before was first seen to be gone
     changed: float = 0.0  # when `held` or `epoch` last changed
+    awake: float = 0.0  # since when it has spoken without a gap
 
     @property
     def spoken(self) -> bool:
@@ -63,7 +66,7 @@ def process(
         return _ended(before, now) if before.alive or not before.ended else before
     if before.alive and before.pid in (0, pid):
         return before._replace(pid=pid, incarnation=max(before.incarnation, incarnation), role=role or before.role)
-    return Observed(tile, True, role, incarnation, heard=now, started=now, pid=pid, ended=before.ended, changed=now)
+    return Observed(tile, True, role, incarnation, heard=now, started=now, pid=pid, ended=before.ended, changed=now, awake=now)
 
 
 def status(before: Observed | None, said: mesh_pb2.TileStatus, now: float) -> Observed | None:
@@ -85,7 +88,9 @@ def load(before: Observed | None, said: mesh_pb2.TileLoad, now: float) -> Observ
     """Fold in a heartbeat of the process that speaks; of any other: nothing."""
     if before is None or not before.alive or said.incarnation != before.incarnation:
         return before
-    return before._replace(heard=now, busy=said.busy, connections=said.connections, gone=False)
+    return before._replace(
+        heard=now, busy=said.busy, connections=said.connections, gone=False, awake=_awake(before, now)
+    )
 
 
 def buckets(held: bytes) -> set[int]:
@@ -99,6 +104,10 @@ def bitmap(held: Iterable[int], count: int) -> bytes:
     for bucket in held:
         bits[bucket // 8] |= 1 << bucket % 8
     return bytes(bits)
+
+
+def _awake(before: Observed, now: float) -> float:
+    return now if now > before.heard + GAP else before.awake
 
 
 def _ended(before: Observed, now: float) -> Observed:
@@ -121,5 +130,6 @@ def _told(before: Observed, said: mesh_pb2.TileStatus, now: float) -> Observed:
         pid=before.pid or said.pid,
         gone=False,
         heard=now,
+        awake=_awake(before, now),
         changed=now if changed else before.changed,
     )

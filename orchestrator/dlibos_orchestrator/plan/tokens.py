@@ -124,7 +124,9 @@ def _comes_back(view: View, owner: int) -> bool:
 
 
 def _quiet(view: View, tile: int) -> bool:
-    return all(view.seen(other).heard >= view.seen(tile).ended + FLIGHT for other in view.live)
+    """A tile that stood still may speak before it has read what came meanwhile."""
+    live, ended = [view.seen(other) for other in view.live], view.seen(tile).ended
+    return all(seen.heard >= max(ended, seen.awake) + FLIGHT for seen in live)
 
 
 def _give(owners: bytearray, share: int, tile: int) -> None:
