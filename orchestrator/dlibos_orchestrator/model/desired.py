@@ -8,6 +8,7 @@ from typing import Final
 
 from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
+from dlibos_orchestrator.model.entries import bucket_count, evenly
 from dlibos_orchestrator.model.options import MeshOptions
 from dlibos_orchestrator.model.placement import place
 
@@ -38,15 +39,9 @@ def desired_mesh(
         mesh.domains.add(name=domain.name, ports=[domain.port])
     for tile, (role, number) in enumerate(zip(place(options), domains_of_tiles(options), strict=True)):
         mesh.tiles.append(_tile(options, tile, role, number, directory))
-    mesh.epoch, mesh.owners, mesh.bus = 1, evenly(mesh), str(directory / "bus" / "sock")
+    stacks = [tile.tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_STACK and not tile.passive]
+    mesh.epoch, mesh.owners, mesh.bus = 1, evenly(stacks, bucket_count(mesh)), str(directory / "bus" / "sock")
     return mesh
-
-
-def evenly(mesh: mesh_pb2.Mesh) -> bytes:
-    """Return a bucket table that gives each stack tile that takes part in the traffic the same share."""
-    stacks = [entry.tile for entry in mesh.tiles if entry.role == mesh_pb2.ROLE_STACK and not entry.passive]
-    buckets = mesh.tunables.buckets if mesh.tunables.HasField("buckets") else BUCKETS
-    return bytes(stacks[bucket % len(stacks)] for bucket in range(buckets)) if stacks else b""
 
 
 def asked_spec(options: MeshOptions) -> orchestrator_pb2.Spec:

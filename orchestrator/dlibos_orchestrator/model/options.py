@@ -51,6 +51,16 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class AutoscaleLimits:
+    """When a role gets a tile and when it gives one back: mean busy of its tiles, 0..1; seconds."""
+
+    high: float = 0.8
+    low: float = 0.2
+    hold: float = 5.0
+    rest: float = 15.0
+
+
+@dataclass(frozen=True)
 class MeshOptions:
     """One mesh as asked for. `check` says whether it can be."""
 
@@ -70,6 +80,7 @@ class MeshOptions:
     protection: str = "protected"
     domain: tuple[Domain, ...] = ()
     tune: Mapping[str, int] = field(default_factory=dict)  # by field of mesh_pb2.Tunables
+    autoscale: AutoscaleLimits | None = None
     compromised: frozenset[int] = frozenset()
     """Tiles in the attacker's hands, for `dlibos attack`; drivers and stacks among them take no part in the traffic."""
 

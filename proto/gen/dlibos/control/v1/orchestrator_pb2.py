@@ -25,31 +25,35 @@ _sym_db = _symbol_database.Default()
 from dlibos.control.v1 import mesh_pb2 as dlibos_dot_control_dot_v1_dot_mesh__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dlibos/control/v1/orchestrator.proto\x12\x11\x64libos.control.v1\x1a\x1c\x64libos/control/v1/mesh.proto\"\xbd\x01\n\x04Spec\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0e\n\x06\x64river\x18\x02 \x01(\r\x12\r\n\x05stack\x18\x03 \x01(\r\x12\x0b\n\x03\x61pp\x18\x04 \x03(\r\x12\x0c\n\x04idle\x18\x05 \x01(\r\x12$\n\x04pins\x18\x06 \x03(\x0b\x32\x16.dlibos.control.v1.Pin\x12/\n\tautoscale\x18\x07 \x01(\x0b\x32\x1c.dlibos.control.v1.Autoscale\x12\x13\n\x0b\x63ompromised\x18\x08 \x03(\r\"J\n\x03Pin\x12\x0c\n\x04tile\x18\x01 \x01(\r\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.dlibos.control.v1.Role\x12\x0e\n\x06\x64omain\x18\x03 \x01(\r\"B\n\tAutoscale\x12\x0c\n\x04high\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04hold\x18\x03 \x01(\x01\x12\x0c\n\x04rest\x18\x04 \x01(\x01\"\x8a\x02\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12)\n\x05scale\x18\x03 \x01(\x0b\x32\x18.dlibos.control.v1.ScaleH\x00\x12(\n\x06\x61ssign\x18\x04 \x01(\x0b\x32\x16.dlibos.control.v1.PinH\x00\x12\x0f\n\x05\x64rain\x18\x05 \x01(\rH\x00\x12\x11\n\x07restart\x18\x06 \x01(\rH\x00\x12\x31\n\tautoscale\x18\x07 \x01(\x0b\x32\x1c.dlibos.control.v1.AutoscaleH\x00\x12\x17\n\rautoscale_off\x18\x08 \x01(\x08H\x00\x12\x15\n\x0blist_events\x18\t \x01(\x08H\x00\x42\x06\n\x04what\"\xbd\x01\n\x05Scale\x12\x13\n\x06\x64river\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05stack\x18\x02 \x01(\rH\x01\x88\x01\x01\x12.\n\x03\x61pp\x18\x03 \x03(\x0b\x32!.dlibos.control.v1.Scale.AppEntry\x12\x11\n\x04idle\x18\x04 \x01(\rH\x02\x88\x01\x01\x1a*\n\x08\x41ppEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x42\t\n\x07_driverB\x08\n\x06_stackB\x07\n\x05_idle\"\x82\x01\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12%\n\x04spec\x18\x03 \x01(\x0b\x32\x17.dlibos.control.v1.Spec\x12\r\n\x05steps\x18\x04 \x03(\t\x12(\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x18.dlibos.control.v1.Event\"?\n\x05\x45vent\x12\x0c\n\x04time\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04tile\x18\x03 \x01(\x05\x12\x0c\n\x04text\x18\x04 \x01(\t\"\x94\x01\n\x12OrchestratorStatus\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0c\n\x04gone\x18\x02 \x01(\x08\x12%\n\x04spec\x18\x03 \x01(\x0b\x32\x17.dlibos.control.v1.Spec\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07settled\x18\x05 \x01(\x08\x12\r\n\x05\x64oing\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dlibos/control/v1/orchestrator.proto\x12\x11\x64libos.control.v1\x1a\x1c\x64libos/control/v1/mesh.proto\"\xab\x02\n\x04Spec\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0e\n\x06\x64river\x18\x02 \x01(\r\x12\r\n\x05stack\x18\x03 \x01(\r\x12\x0b\n\x03\x61pp\x18\x04 \x03(\r\x12\x0c\n\x04idle\x18\x05 \x01(\r\x12$\n\x04pins\x18\x06 \x03(\x0b\x32\x16.dlibos.control.v1.Pin\x12/\n\tautoscale\x18\x07 \x01(\x0b\x32\x1c.dlibos.control.v1.Autoscale\x12\x13\n\x0b\x63ompromised\x18\x08 \x03(\r\x12:\n\nlater_than\x18\t \x03(\x0b\x32&.dlibos.control.v1.Spec.LaterThanEntry\x1a\x30\n\x0eLaterThanEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"J\n\x03Pin\x12\x0c\n\x04tile\x18\x01 \x01(\r\x12%\n\x04role\x18\x02 \x01(\x0e\x32\x17.dlibos.control.v1.Role\x12\x0e\n\x06\x64omain\x18\x03 \x01(\r\"B\n\tAutoscale\x12\x0c\n\x04high\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04hold\x18\x03 \x01(\x01\x12\x0c\n\x04rest\x18\x04 \x01(\x01\"\x8a\x02\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12)\n\x05scale\x18\x03 \x01(\x0b\x32\x18.dlibos.control.v1.ScaleH\x00\x12(\n\x06\x61ssign\x18\x04 \x01(\x0b\x32\x16.dlibos.control.v1.PinH\x00\x12\x0f\n\x05\x64rain\x18\x05 \x01(\rH\x00\x12\x11\n\x07restart\x18\x06 \x01(\rH\x00\x12\x31\n\tautoscale\x18\x07 \x01(\x0b\x32\x1c.dlibos.control.v1.AutoscaleH\x00\x12\x17\n\rautoscale_off\x18\x08 \x01(\x08H\x00\x12\x15\n\x0blist_events\x18\t \x01(\x08H\x00\x42\x06\n\x04what\"\xbd\x01\n\x05Scale\x12\x13\n\x06\x64river\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05stack\x18\x02 \x01(\rH\x01\x88\x01\x01\x12.\n\x03\x61pp\x18\x03 \x03(\x0b\x32!.dlibos.control.v1.Scale.AppEntry\x12\x11\n\x04idle\x18\x04 \x01(\rH\x02\x88\x01\x01\x1a*\n\x08\x41ppEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x42\t\n\x07_driverB\x08\n\x06_stackB\x07\n\x05_idle\"\x82\x01\n\x05Reply\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12%\n\x04spec\x18\x03 \x01(\x0b\x32\x17.dlibos.control.v1.Spec\x12\r\n\x05steps\x18\x04 \x03(\t\x12(\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x18.dlibos.control.v1.Event\"?\n\x05\x45vent\x12\x0c\n\x04time\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04tile\x18\x03 \x01(\x05\x12\x0c\n\x04text\x18\x04 \x01(\t\"\x94\x01\n\x12OrchestratorStatus\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0c\n\x04gone\x18\x02 \x01(\x08\x12%\n\x04spec\x18\x03 \x01(\x0b\x32\x17.dlibos.control.v1.Spec\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07settled\x18\x05 \x01(\x08\x12\r\n\x05\x64oing\x18\x06 \x01(\t\x12\r\n\x05steps\x18\x07 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dlibos.control.v1.orchestrator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SPEC_LATERTHANENTRY']._loaded_options = None
+  _globals['_SPEC_LATERTHANENTRY']._serialized_options = b'8\001'
   _globals['_SCALE_APPENTRY']._loaded_options = None
   _globals['_SCALE_APPENTRY']._serialized_options = b'8\001'
   _globals['_SPEC']._serialized_start=90
-  _globals['_SPEC']._serialized_end=279
-  _globals['_PIN']._serialized_start=281
-  _globals['_PIN']._serialized_end=355
-  _globals['_AUTOSCALE']._serialized_start=357
-  _globals['_AUTOSCALE']._serialized_end=423
-  _globals['_REQUEST']._serialized_start=426
-  _globals['_REQUEST']._serialized_end=692
-  _globals['_SCALE']._serialized_start=695
-  _globals['_SCALE']._serialized_end=884
-  _globals['_SCALE_APPENTRY']._serialized_start=812
-  _globals['_SCALE_APPENTRY']._serialized_end=854
-  _globals['_REPLY']._serialized_start=887
-  _globals['_REPLY']._serialized_end=1017
-  _globals['_EVENT']._serialized_start=1019
-  _globals['_EVENT']._serialized_end=1082
-  _globals['_ORCHESTRATORSTATUS']._serialized_start=1085
-  _globals['_ORCHESTRATORSTATUS']._serialized_end=1233
+  _globals['_SPEC']._serialized_end=389
+  _globals['_SPEC_LATERTHANENTRY']._serialized_start=341
+  _globals['_SPEC_LATERTHANENTRY']._serialized_end=389
+  _globals['_PIN']._serialized_start=391
+  _globals['_PIN']._serialized_end=465
+  _globals['_AUTOSCALE']._serialized_start=467
+  _globals['_AUTOSCALE']._serialized_end=533
+  _globals['_REQUEST']._serialized_start=536
+  _globals['_REQUEST']._serialized_end=802
+  _globals['_SCALE']._serialized_start=805
+  _globals['_SCALE']._serialized_end=994
+  _globals['_SCALE_APPENTRY']._serialized_start=922
+  _globals['_SCALE_APPENTRY']._serialized_end=964
+  _globals['_REPLY']._serialized_start=997
+  _globals['_REPLY']._serialized_end=1127
+  _globals['_EVENT']._serialized_start=1129
+  _globals['_EVENT']._serialized_end=1192
+  _globals['_ORCHESTRATORSTATUS']._serialized_start=1195
+  _globals['_ORCHESTRATORSTATUS']._serialized_end=1343
 # @@protoc_insertion_point(module_scope)

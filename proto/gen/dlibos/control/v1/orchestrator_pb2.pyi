@@ -35,6 +35,26 @@ class Spec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LaterThanEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VERSION_FIELD_NUMBER: _builtins.int
     DRIVER_FIELD_NUMBER: _builtins.int
     STACK_FIELD_NUMBER: _builtins.int
@@ -43,6 +63,7 @@ class Spec(_message.Message):
     PINS_FIELD_NUMBER: _builtins.int
     AUTOSCALE_FIELD_NUMBER: _builtins.int
     COMPROMISED_FIELD_NUMBER: _builtins.int
+    LATER_THAN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """counts up with each change"""
     driver: _builtins.int
@@ -65,6 +86,10 @@ class Spec(_message.Message):
     def compromised(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """tiles in the attacker's hands (`dlibos attack`)"""
 
+    @_builtins.property
+    def later_than(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """by tile: its process must be a later incarnation than this (`dlibos restart`)"""
+
     def __init__(
         self,
         *,
@@ -76,10 +101,11 @@ class Spec(_message.Message):
         pins: _abc.Iterable[Global___Pin] | None = ...,
         autoscale: Global___Autoscale | None = ...,
         compromised: _abc.Iterable[_builtins.int] | None = ...,
+        later_than: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["autoscale", b"autoscale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "autoscale", b"autoscale", "compromised", b"compromised", "driver", b"driver", "idle", b"idle", "pins", b"pins", "stack", b"stack", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app", b"app", "autoscale", b"autoscale", "compromised", b"compromised", "driver", b"driver", "idle", b"idle", "later_than", b"later_than", "pins", b"pins", "stack", b"stack", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Which tile does what, and when a role gets more of them. Pure."""

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.orchestrator.plan.trial import Trial, options
+
+SEEDS = st.integers(0, 2**32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.integers(0, 2), st.integers(1, 2))
+@pytest.mark.timeout(300)
+def test_the_mesh_becomes_what_is_wanted_whatever_went_wrong(
+    seed: int, stack: int, app: int, driver: int, idle: int, domains: int
+) -> None:
+    trial = Trial(options(stack, app, driver, idle, domains), seed)
+    for _ in range(trial.random.randrange(400)):
+        trial.tick()
+        if trial.random.random() < 0.5:
+            trial.plan()
+        if trial.random.random() < 0.06:
+            trial.trouble()
+    trial.run_until_settled()
+    trial.check_settled()
