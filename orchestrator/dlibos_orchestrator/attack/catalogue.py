@@ -84,6 +84,18 @@ READING: Final = (
     _attack("app-look", "find the other domain's data in all it maps", "RX per domain", "absent", must=True),
 )
 
+# --- what makes the mesh what it is -----------------------------------------------------------------------------
+
+CONTROL_PLANE: Final = tuple(
+    _attack(f"{role}-{name}", aim, mechanism, expects, must=must)
+    for role in ("app", "stack", "driver")
+    for name, aim, mechanism, expects, must in (
+        ("key", "read the mesh key", "Landlock", "EACCES EPERM", True),
+        ("desired", "change what the mesh is to be", "Landlock", "EACCES EPERM", True),
+        ("nursery", "take the socket of the nursery that forks tiles", _DUMPABLE, "EPERM", False),
+    )
+)
+
 # --- asking for what one is not entitled to ---------------------------------------------------------------------
 
 _RIGHTS: Final = "entitlement at handover"
@@ -214,7 +226,7 @@ RESOURCES: Final = (
     ),
 )
 
-CATALOGUE: Final = (*MEMORY, *PROCESS, *READING, *ASKING, *DESCRIPTORS, *LINKS, *OUTSIDER, *RESOURCES)
+CATALOGUE: Final = (*MEMORY, *PROCESS, *READING, *CONTROL_PLANE, *ASKING, *DESCRIPTORS, *LINKS, *OUTSIDER, *RESOURCES)
 
 
 def find(names: Sequence[str]) -> tuple[Attack, ...]:
