@@ -11,30 +11,35 @@ from pathlib import Path
 
 import pytest
 
+import dlibos_node
 from dlibos_orchestrator.runtime import namespace, processes
 
 # Says it is ready, or what STUB_TILE tells it to, and waits for its end.
 STUB_TILE = """\
 import json, os, pathlib, signal, sys
-directory = pathlib.Path(sys.argv[sys.argv.index("--dir") + 1])
-tile = int(sys.argv[sys.argv.index("--tile") + 1])
-mode = os.environ.get("STUB_TILE", "ready")
-status = {"tile": tile, "pid": os.getpid(), "ready": mode == "ready", "metricsPort": 9000 + tile}
-if mode == "problem":
-    status["problem"] = "the disk is full; empty it"
-if mode == "die":
-    sys.exit("Traceback: tile fell over")
-if mode == "stubborn":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    status["ready"] = True
-place = directory / "status" / str(tile)
-place.mkdir()
-draft = place / "status.new"
-draft.write_text(json.dumps(status))
-draft.replace(place / "status.json")
-print("stub tile", tile, flush=True)
-signal.pause()
+def main(argv):
+    directory = pathlib.Path(argv[argv.index("--dir") + 1])
+    tile = int(argv[argv.index("--tile") + 1])
+    mode = os.environ.get("STUB_TILE", "ready")
+    status = {"tile": tile, "pid": os.getpid(), "ready": mode == "ready", "metricsPort": 9000 + tile}
+    if mode == "problem":
+        status["problem"] = "the disk is full; empty it"
+    if mode == "die":
+        sys.exit("Traceback: tile fell over")
+    if mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        status["ready"] = True
+    place = directory / "status" / str(tile)
+    place.mkdir(exist_ok=True)
+    draft = place / "status.new"
+    draft.write_text(json.dumps(status))
+    draft.replace(place / "status.json")
+    print("stub tile", tile, flush=True)
+    signal.pause()
+if __name__ == "__main__":
+    main(sys.argv)
 """
+NURSERY = Path(dlibos_node.__path__[0]) / "nursery.py"
 
 
 @pytest.fixture
@@ -51,12 +56,15 @@ def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def stub_tiles(runtime_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let `python -m dlibos_node` be a stub; the answer sets what the next ones do."""
+    """Let `python -m dlibos_node` be a stub, which the real nursery forks; the answer sets what the next ones do."""
     del runtime_directory
     package = tmp_path / "stub" / "dlibos_node"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(STUB_TILE)
+    (package / "nursery.py").write_bytes(NURSERY.read_bytes())
+    (package / "apps").mkdir()
+    (package / "apps" / "registry.py").touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *filter(None, sys.path)]))
 
     def behave(mode: str) -> None:

@@ -91,16 +91,17 @@ def test_each_process_inherits_its_own_credentials_and_no_others(
         )
         for process in processes.scan(mesh_directory("m").path)
     }
-    # Stub tiles leave theirs unread; the keeper has read its own, and the publisher has none.
+    # Stub tiles leave theirs unread; the keeper has read its own, and the others have none.
     expected: dict[int | str, list[bytes]] = {
         tile.tile: [credentials.of_tile(mesh, MESH_KEY, tile)] for tile in mesh.tiles
     }
+    expected |= {"serve": [], "nursery": []}
     assert held == expected | ({"keeper": [], "publisher": []} if kind == "kernel" else {})
     assert credentials_held_by(Path("/proc/self")) == []
     local.down("m")
 
 
-def test_the_mesh_key_is_another_each_time_and_written_nowhere(
+def test_the_mesh_key_is_another_each_time_and_written_in_one_place_for_its_owner_alone(
     user: MeshOptions, runtime_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = local.draw_key()
@@ -108,8 +109,10 @@ def test_the_mesh_key_is_another_each_time_and_written_nowhere(
     assert key != local.draw_key()
     monkeypatch.setattr(local, "draw_key", lambda: MESH_KEY)
     local.up(user, SECONDS, ignore)
+    place = mesh_directory("m").key_file
+    assert (place.read_bytes(), place.stat().st_mode & 0o777) == (MESH_KEY, 0o600)
     secrets = [MESH_KEY, MESH_KEY.hex().encode(), *(key.hex().encode() for key in pair_keys(3))]
-    written = [file.read_bytes() for file in runtime_directory.rglob("*") if file.is_file()]
+    written = [file.read_bytes() for file in runtime_directory.rglob("*") if file.is_file() and file != place]
     written += [
         Path(f"/proc/{process.pid}/{name}").read_bytes()
         for process in processes.scan(mesh_directory("m").path)
@@ -123,25 +126,83 @@ def pair_keys(tiles: int) -> list[bytes]:
     return [credentials.pair_key(MESH_KEY, one, other) for one in range(tiles) for other in range(one)]
 
 
+def pids() -> list[int]:
+    return [row.pid for row in observe(mesh_directory("m"))]
+
+
+def process_of(module: str) -> int:
+    return next(p.pid for p in processes.scan(mesh_directory("m").path) if p.module == module)
+
+
 def test_up_again_is_idempotent_and_refuses_another_shape(user: MeshOptions) -> None:
     assert local.up(user, SECONDS, ignore)
-    pids = [row.pid for row in observe(mesh_directory("m"))]
+    before = pids()
     assert not local.up(user, SECONDS, ignore)
     with pytest.raises(MeshStateError, match="is up, but not as asked for now; run `dlibos down --name m` first"):
+        local.up(replace(user, width=7), SECONDS, ignore)
+    with pytest.raises(MeshStateError, match="it has 1 driver, 1 stack, 1 app, 0 idle, not 1 driver, 1 stack, 2 app"):
         local.up(replace(user, app=2), SECONDS, ignore)
-    assert [row.pid for row in observe(mesh_directory("m"))] == pids
+    assert pids() == before
     local.down("m")
 
 
-def test_a_mesh_that_lost_a_tile_is_seen_and_not_called_up(user: MeshOptions) -> None:
+def test_up_again_takes_back_nothing_that_was_changed_since(user: MeshOptions) -> None:
     local.up(user, SECONDS, ignore)
-    lost = observe(mesh_directory("m"))[1].pid
-    os.kill(lost, signal.SIGKILL)
-    os.waitpid(lost, 0)
-    assert [row.state for row in observe(mesh_directory("m"))] == ["ready", "dead", "ready"]
-    with pytest.raises(MeshStateError, match="has lost tile 1; run `dlibos down --name m` first"):
-        local.up(user, SECONDS, ignore)
-    assert "mesh 'm' has lost tile 1; run" in run("ps", "--name", "m").stderr
+    directory, lines = mesh_directory("m"), list[str]()
+    spec = directory.read_spec()
+    spec.app[0] = 2
+    directory.write_spec(spec)
+    assert not local.up(user, SECONDS, lines.append)
+    assert lines == [
+        "mesh 'm' was scaled since from 1 driver, 1 stack, 1 app, 0 idle to 1 driver, 1 stack, 2 app, 0 idle, "
+        "and stays so"
+    ]
+    assert not local.up(replace(user, app=2), SECONDS, lines.append)
+    assert len(lines) == 1, "it is as asked for now"
+    with pytest.raises(MeshStateError, match="not as asked for now"):
+        local.up(replace(user, app=3), SECONDS, lines.append)
+    assert directory.read_spec() == spec
+    local.down("m")
+
+
+def test_a_tile_that_ends_is_started_again_as_another_process(user: MeshOptions) -> None:
+    local.up(user, SECONDS, ignore)
+    before = {process.tile: process for process in processes.scan(mesh_directory("m").path)}
+    processes.kill(before[1].pid)
+    local.up(user, SECONDS, ignore)  # waits until all are ready again
+    after = {process.tile: process for process in processes.scan(mesh_directory("m").path)}
+    assert after[1].incarnation > before[1].incarnation > 0
+    assert [after[tile].pid for tile in (0, 2)] == [before[tile].pid for tile in (0, 2)]
+    local.down("m")
+
+
+def test_a_mesh_without_its_orchestrator_goes_on_and_up_starts_another(
+    user: MeshOptions, runtime_directory: Path
+) -> None:
+    local.up(user, SECONDS, ignore)
+    before, lines = pids(), list[str]()
+    processes.kill(process_of(processes.ORCHESTRATOR_MODULE))
+    shown = run("ps", "--name", "m").stderr
+    assert shown.endswith(
+        "mesh 'm' has lost its orchestrator: tiles that end stay dead; run `dlibos up --name m` again\n"
+    )
+    processes.kill(before[2])
+    assert [row.state for row in observe(mesh_directory("m"))] == ["ready", "ready", "dead"]
+    assert not local.up(user, SECONDS, lines.append)
+    assert lines == ["the orchestrator of mesh 'm' had ended; started again"]
+    assert pids()[:2] == before[:2]
+    assert [row.state for row in observe(mesh_directory("m"))] == ["ready"] * 3
+    local.down("m")
+    assert nothing_left(runtime_directory)
+
+
+def test_a_mesh_without_its_nursery_gets_another_when_it_needs_one(user: MeshOptions) -> None:
+    local.up(user, SECONDS, ignore)
+    before = process_of(processes.NURSERY_MODULE)
+    processes.kill(before)
+    processes.kill(pids()[0])
+    local.up(user, SECONDS, ignore)
+    assert process_of(processes.NURSERY_MODULE) != before
     local.down("m")
 
 
@@ -149,8 +210,7 @@ def test_a_mesh_that_lost_a_tile_is_seen_and_not_called_up(user: MeshOptions) ->
 def test_a_mesh_that_lost_its_keeper_or_publisher_says_so(role: str, kernel: MeshOptions) -> None:
     local.up(kernel, SECONDS, ignore)
     victim = next(p.pid for p in processes.scan(mesh_directory("m").path) if p.module.endswith(role))
-    os.kill(victim, signal.SIGKILL)
-    os.waitpid(victim, 0)
+    processes.kill(victim)
     with pytest.raises(MeshStateError, match=f"has lost its {role}; run"):
         local.up(kernel, SECONDS, ignore)
     assert run("exec", "--name", "m", "--", "true").returncode == (role == "keeper")
@@ -159,9 +219,7 @@ def test_a_mesh_that_lost_its_keeper_or_publisher_says_so(role: str, kernel: Mes
 
 def test_what_a_mesh_that_ended_left_is_cleared(user: MeshOptions) -> None:
     local.up(user, SECONDS, ignore)
-    for row in observe(mesh_directory("m")):
-        os.kill(row.pid, signal.SIGKILL)
-        os.waitpid(row.pid, 0)
+    assert processes.stop_all(mesh_directory("m").path) == []
     lines: list[str] = []
     assert local.up(user, SECONDS, lines.append)
     assert lines == ["clearing what is left of a mesh 'm' that ended"]
@@ -290,10 +348,9 @@ def test_down_after_a_crash_leaves_nothing(seed: int, kernel: MeshOptions, runti
     local.up(options, SECONDS, ignore)
     running = processes.scan(runtime_directory / "m")
     spaces = {Path(f"/proc/{process.pid}/ns/net").readlink() for process in running}
-    assert len(running) == 8
-    for victim in random.Random(seed).sample(running, 4):
+    assert len(running) == 10
+    for victim in random.Random(seed).sample(running, 5):
         os.kill(victim.pid, signal.SIGKILL)
-        os.waitpid(victim.pid, 0)
     assert run("down", "--name", "m").returncode == 0
     for process in running:
         processes.reap(process.pid)
@@ -349,7 +406,7 @@ def test_two_ups_at_once_make_one_mesh(user: MeshOptions) -> None:
     outputs = [one.communicate(timeout=30)[0] for one in both]
     assert [one.returncode for one in both] == [0, 0]
     assert outputs[0] == outputs[1] or all('"state": "ready"' in output for output in outputs)
-    assert len(processes.scan(mesh_directory("m").path)) == 3
+    assert len(processes.scan(mesh_directory("m").path)) == 5
     local.down("m")
 
 

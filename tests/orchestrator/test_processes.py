@@ -14,10 +14,18 @@ from dlibos_orchestrator.runtime.processes import MeshProcess, parse_argv
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["python", "-P", "-m", "dlibos_node", "--dir", "/r/m", "--tile", "3"], ("dlibos_node", "/r/m", 3)),
+        (["python", "-P", "-m", "dlibos_node", "--dir", "/r/m", "--tile", "3"], ("dlibos_node", "/r/m", 3, 0)),
+        (
+            ["python", "-m", "dlibos_node", "--dir", "/r/m", "--tile", "3", "--incarnation", "17", "", ""],
+            ("dlibos_node", "/r/m", 3, 17),
+        ),
+        (
+            ["python", "-m", "dlibos_node.nursery", "--dir", "/r/m", "--tile", "...", "--incarnation", "....."],
+            ("dlibos_node.nursery", "/r/m", None, 0),
+        ),
         (
             ["python", "-m", "dlibos_orchestrator.runtime.keeper", "--dir", "/r/m", "--ready-fd", "4"],
-            ("dlibos_orchestrator.runtime.keeper", "/r/m", None),
+            ("dlibos_orchestrator.runtime.keeper", "/r/m", None, 0),
         ),
         (["python", "-m", "dlibos_node_extra", "--dir", "/r/m"], None),
         (["vim", "dlibos_node", "--dir", "/r/m"], None),

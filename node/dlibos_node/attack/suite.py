@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from dlibos_node.attack import app, ask, dial, driver, hoard, links, memory, process, stack
+from dlibos_node.attack import app, ask, control_plane, dial, driver, hoard, links, memory, process, stack
 from dlibos_node.attack.answer import Answer, Order
 from dlibos_node.attack.tile import CompromisedTile
 
@@ -26,6 +26,7 @@ def of_role(role: str) -> dict[str, Attack]:
     return {
         **memory.attacks(role),
         **process.attacks(role),
+        **control_plane.attacks(role),
         **ask.attacks(role),
         **dial.attacks(role),
         **links.attacks(role),

@@ -84,6 +84,18 @@ READING: Final = (
     _attack("app-look", "find the other domain's data in all it maps", "RX per domain", "absent", must=True),
 )
 
+# --- what makes the mesh what it is -----------------------------------------------------------------------------
+
+CONTROL_PLANE: Final = tuple(
+    _attack(f"{role}-{name}", aim, mechanism, expects, must=must)
+    for role in ("app", "stack", "driver")
+    for name, aim, mechanism, expects, must in (
+        ("key", "read the mesh key", "Landlock", "EACCES EPERM", True),
+        ("desired", "change what the mesh is to be", "Landlock", "EACCES EPERM", True),
+        ("nursery", "take the socket of the nursery that forks tiles", _DUMPABLE, "EPERM", False),
+    )
+)
+
 # --- asking for what one is not entitled to ---------------------------------------------------------------------
 
 _RIGHTS: Final = "entitlement at handover"
@@ -92,12 +104,12 @@ _UNPROVED: Final = "wrong_proof no_shared_key"
 ASKING: Final = (
     _attack("app-ask-rx", "get the other domain's received frames", _RIGHTS, "own_domain_only", must=True),
     _attack("app-ask-tx", "get a stack's memory", _RIGHTS, "not_entitled", must=True),
-    _attack("app-ask-app", "get another application's memory", _PROOF, _UNPROVED, must=True),
+    _attack("app-ask-app", "get another application's memory", _RIGHTS, "not_entitled", must=True),
     _attack("app-ask-rx-as-stack", "get all received frames as a stack", _PROOF, _UNPROVED, must=True),
     _attack("app-ask-app-as-driver", "get another application's memory as a driver", _PROOF, _UNPROVED, must=True),
-    _attack("stack-ask-tx", "get another stack's memory", _PROOF, _UNPROVED, must=True),
+    _attack("stack-ask-tx", "get another stack's memory", _RIGHTS, "not_entitled", must=True),
     _attack("stack-ask-tx-as-driver", "get another stack's memory as a driver", _PROOF, _UNPROVED, must=True),
-    _attack("driver-ask-rx", "get another driver's memory", _PROOF, _UNPROVED, must=True),
+    _attack("driver-ask-rx", "get another driver's memory", _RIGHTS, "not_entitled", must=True),
     _attack("driver-ask-rx-as-stack", "get another driver's memory as a stack", _PROOF, _UNPROVED, must=True),
     _attack("app-queue", "get a queue of the TAP device and spoof", _PROOF, _UNPROVED, must=True),
     _attack("stack-queue", "get a queue of the TAP device and spoof", _PROOF, _UNPROVED, must=True),
@@ -214,7 +226,7 @@ RESOURCES: Final = (
     ),
 )
 
-CATALOGUE: Final = (*MEMORY, *PROCESS, *READING, *ASKING, *DESCRIPTORS, *LINKS, *OUTSIDER, *RESOURCES)
+CATALOGUE: Final = (*MEMORY, *PROCESS, *READING, *CONTROL_PLANE, *ASKING, *DESCRIPTORS, *LINKS, *OUTSIDER, *RESOURCES)
 
 
 def find(names: Sequence[str]) -> tuple[Attack, ...]:
