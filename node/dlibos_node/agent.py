@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 WATCH: Final = 0.1  # seconds between two looks at what the tile has to say of itself
 COLLECT_AFTER: Final = 1.0  # seconds after a link went down; by then its tasks have ended
+PATIENCE: Final = 5.0  # seconds to wait for tiles that may be dead
 JOIN_TIMEOUT: Final = 60.0  # seconds until all peers of a mesh must have come up
 
 FAILURES: Final = (TimeoutError, DlibosError, OSError)
@@ -128,7 +129,9 @@ class Agent:
         serve(metrics)
         self._join_bus()
         if own:
-            self._handover = Handover(self.tile.memory, lambda tile: self._entitled(tile, own), self._credentials)
+            self._handover = Handover(
+                self.tile.memory, lambda tile: self._entitled(tile, own), self._credentials, self._progress.set
+            )
             self._collector.watch_handover(self._handover.refused)
             self._handover.start()
         await self._read_partitions()
@@ -139,6 +142,7 @@ class Agent:
         self._joining = False
         if self._later is not None:
             self.apply(self._later)
+        await self._open()
         while not self._joined():
             self._progress.clear()
             await self._progress.wait()
@@ -151,6 +155,28 @@ class Agent:
         self._watching = asyncio.create_task(self._watch())
         path = status_file(self.tile, self._directory).with_name("faults.jsonl")
         self._journal = asyncio.create_task(Journal(path, self.tile.tile, self._faults, self._faulted).run())
+
+    async def _open(self) -> None:
+        """Let the role begin when nobody would be told of memory that he cannot read; do not wait for the dead."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self._unready():
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            late = ", ".join(map(str, self._unready()))
+            log.warning("tiles %s do not read this one's memory after %g s: going on without them", late, PATIENCE)
+        if self._role is not None:
+            self._role.open()
+            self._network.flush()
+
+    def _unready(self) -> list[int]:
+        """Return who is to read this tile's memory and has not mapped it; of a driver also stacks without a link."""
+        mapped = self._handover.mapped if self._handover is not None else set()
+        waiting = {entry.tile for entry in self.mesh.tiles if self._readable(entry)} - mapped - {self.tile.tile}
+        if self.tile.role == mesh_pb2.ROLE_DRIVER:
+            waiting.update(peer.number for peer in self._network.peers.values() if not peer.up)
+        return sorted(waiting)
 
     def _harden(self) -> None:
         for place in own_places(self.tile, self._directory):
@@ -332,7 +358,9 @@ class Agent:
     async def _read_partitions(self) -> None:
         for other in self.mesh.tiles:
             self._follow(other)
-        await self._foreign.all_ready()
+        if missing := await self._foreign.all_ready(PATIENCE):
+            late = ", ".join(map(str, missing))
+            log.warning("the memory of tiles %s has not come after %g s: going on without it", late, PATIENCE)
 
     def _follow(self, other: mesh_pb2.Tile) -> None:
         indices = rights.readable(self.mesh, other, self.tile)

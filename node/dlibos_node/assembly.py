@@ -126,7 +126,7 @@ def build_app(parts: Parts, own: Partition, flush: Callable[[], None]) -> tuple[
     sockets = Sockets(AppMemory(own), stacks, parts.foreign, parts.faults, protected=parts.protected)
     app = App(sockets, parts.queues, stacks.values(), parts.faults, flush, protected=parts.protected)
     application = kind.start(parts.tile.app.root, Timers(app.flush))
-    sockets.listen(parts.tile.app.port or kind.port, application.accept)
+    sockets.listen(parts.tile.app.port or kind.port, application.accept, application.retire)
     return app, application
 
 

@@ -83,6 +83,9 @@ class KernelConnection(asyncio.Protocol):
     def close(self) -> None:
         self.transport.write_eof()
 
+    def hand_over(self, kept: Callable[[bool], None]) -> None:
+        kept(True)  # the kernel has nobody else
+
     def abort(self) -> None:
         self.transport.abort()
 

@@ -18,6 +18,8 @@ class FakeConnection:
         self.highest = 0
         self.room = room
         self.paused = self.closing = self.aborted = False
+        self.kept: Callable[[bool], None] | None = None
+        """Set: it was asked to be handed over; what is called if it is not."""
         self.handler: Handler | None = None
         """Set: who gets what `deliver` kept while paused, within `resume`."""
         self._reserved: bytearray | None = None
@@ -64,6 +66,9 @@ class FakeConnection:
     def close(self) -> None:
         assert not self.closing
         self.closing = True
+
+    def hand_over(self, kept: Callable[[bool], None]) -> None:
+        self.kept = kept
 
     def abort(self) -> None:
         self.aborted = True

@@ -21,7 +21,7 @@ from dlibos.noc.v1.noc_pb2 import Frame
 
 from dlibos_node.apps.web.server import WebServer
 from dlibos_node.nic import virtio
-from dlibos_node.nic.device import DeviceStatistics
+from dlibos_node.nic.device import DeviceStatistics, Private
 from dlibos_node.noc.peer import Peer
 from dlibos_node.wire import checksum, ethernet, ipv4, tcp
 from dlibos_node.wire.buffer import Buffer
@@ -35,7 +35,7 @@ STAGES: Final = ("driver", "stack", "app", "noc")
 SEQ_AT: Final = virtio.HEADER_LENGTH + ethernet.LENGTH + ipv4.LENGTH + tcp.SEQ
 
 
-class Wire:
+class Wire(Private):
     """A device that gives what was loaded and counts what it is given."""
 
     def __init__(self) -> None:

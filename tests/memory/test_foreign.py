@@ -17,6 +17,7 @@ from dlibos_node.memory.partition import Partition
 from tests.support.keys import credentials
 
 OWNER, READER = 2, 5
+PATIENCE = 30.0  # more than is ever needed
 NUMBER = descriptor.partition_number(OWNER, descriptor.TX_INDEX)
 
 
@@ -59,7 +60,7 @@ async def test_the_memory_goes_and_comes_with_its_owner(path: str, foreign: Fore
     assert not waiting.done()
     first = Process(path, b"first")
     await waiting
-    await foreign.all_ready()
+    assert await foreign.all_ready(PATIENCE) == []
     held = foreign.partitions[NUMBER].view[:5]
     assert bytes(held) == b"first"
     await first.end()
@@ -84,8 +85,43 @@ async def test_an_owner_that_refuses_is_named(path: str, foreign: Foreign) -> No
     handover = Handover(path, lambda _tile: [], credentials(OWNER, READER))
     handover.start()
     with pytest.raises(PartitionError, match=r"memory of tile 2 .* refused \(not_entitled"):
-        await foreign.all_ready()
+        await foreign.all_ready(0.05)
     handover.close()
+
+
+async def test_an_owner_that_hears_of_the_reader_later_is_asked_again(path: str, foreign: Foreign) -> None:
+    partition = Partition.create(NUMBER)
+    granted: list[Partition] = []
+    handover = Handover(path, lambda _tile: granted, credentials(OWNER, READER))
+    handover.start()
+    waiting = asyncio.create_task(foreign.all_ready(PATIENCE))
+    while not handover.refused:  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0)
+    granted.append(partition)
+    assert await waiting == []
+    handover.close()
+    partition.close()
+
+
+async def test_who_is_not_there_is_named_in_the_end(foreign: Foreign) -> None:
+    assert await foreign.all_ready(0.05) == [OWNER]
+
+
+async def test_the_owner_knows_who_has_mapped_its_memory(path: str, foreign: Foreign) -> None:
+    partition, told = Partition.create(NUMBER), asyncio.Event()
+    handover = Handover(path, lambda _tile: [partition], credentials(OWNER, READER), told.set)
+    handover.start()
+    assert handover.mapped == set()
+    await told.wait()
+    assert handover.mapped == {READER}
+    assert NUMBER in foreign.partitions
+    foreign.forget(READER + 1)
+    assert handover.mapped == {READER}
+    foreign.forget(OWNER)
+    while handover.mapped:  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0)
+    handover.close()
+    partition.close()
 
 
 async def test_an_owner_does_not_hand_out_another_s_memory(path: str, foreign: Foreign) -> None:
@@ -93,7 +129,7 @@ async def test_an_owner_does_not_hand_out_another_s_memory(path: str, foreign: F
     handover = Handover(path, lambda _tile: [forged], credentials(OWNER, READER))
     handover.start()
     with pytest.raises(PartitionError, match=f"partition {forged.number} is not of tile {OWNER}"):
-        await foreign.all_ready()
+        await foreign.all_ready(PATIENCE)
     assert not foreign.partitions
     handover.close()
     forged.close()

@@ -31,11 +31,17 @@ async def serving(
     nic = await open_user_nic([("127.0.0.1", 0, mesh_port)], LINK, 0)
     device: Device = Fault(nic, 5, rates) if rates else nic
     mesh = FakeMesh(device, source)
-    mesh.attach()
+    await attach(mesh)
     try:
         yield mesh, nic.ports[0]
     finally:
         mesh.close()
+
+
+async def attach(mesh: FakeMesh) -> None:
+    mesh.attach()
+    mesh.device.attach()
+    await asyncio.sleep(0)  # it listens from the loop's next turn on
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -142,7 +148,7 @@ async def test_connections_spread_over_drivers_that_share_a_port() -> None:
     second = await open_user_nic([("127.0.0.1", first.ports[0], ECHO)], LINK, 1)
     meshes = [FakeMesh(first), FakeMesh(second)]
     for mesh in meshes:
-        mesh.attach()
+        await attach(mesh)
     writers = [(await connect(first.ports[0]))[1] for _ in range(40)]
     await meshes[0].until(lambda: meshes[0].accepted)
     await meshes[1].until(lambda: meshes[1].accepted)
@@ -157,7 +163,7 @@ async def test_connections_spread_over_drivers_that_share_a_port() -> None:
 async def test_close_resets_what_is_open() -> None:
     nic = await open_user_nic([("127.0.0.1", 0, STUCK)], LINK, 0)
     mesh = FakeMesh(nic)
-    mesh.attach()
+    await attach(mesh)
     reader, writer = await connect(nic.ports[0])
     writer.write(b"unanswered")
     await mesh.until(lambda: mesh.accepted and mesh.accepted[0].count)
@@ -168,6 +174,29 @@ async def test_close_resets_what_is_open() -> None:
     with pytest.raises(ConnectionRefusedError):
         await connect(port)
     writer.close()
+
+
+async def test_nobody_is_taken_before_it_is_attached() -> None:
+    nic = await open_user_nic([("127.0.0.1", 0, ECHO)], LINK, 0)
+    with pytest.raises(ConnectionRefusedError):
+        await connect(nic.ports[0])
+    nic.close()
+
+
+async def test_one_that_retires_takes_nobody_new_and_is_idle_when_the_last_has_left() -> None:
+    async with serving(ECHO) as (mesh, port):
+        reader, writer = await connect(port)
+        await mesh.until(lambda: mesh.accepted)
+        assert not mesh.device.idle
+        mesh.device.quiesce()
+        with pytest.raises(ConnectionRefusedError):
+            await connect(port)
+        writer.write(b"still here")
+        assert await reader.readexactly(10) == b"still here"
+        assert not mesh.device.idle
+        writer.close()
+        while not mesh.device.idle:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0)
 
 
 @pytest.fixture

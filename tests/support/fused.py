@@ -57,6 +57,7 @@ class FusedChip:
         self.stack = self._stack(tx, stack_inbox, peers)
         self.fused = Fused(self.driver, self.stack, self.app, stack_inbox, app_inbox, TILE, self.clock)
         self.fused.start(peers)
+        self.fused.open()
 
     def _run(self, _number: int = 0) -> None:
         if self.fused is not None:

@@ -22,6 +22,9 @@ class App(Protocol):
     def accept(self, connection: Connection) -> Handler:
         """Take a new connection."""
 
+    def retire(self) -> None:
+        """The tile is to end: part with each connection as soon as its client does not notice."""
+
 
 class Kind:
     """How to start one kind of application. `port` is where it listens unless told otherwise."""

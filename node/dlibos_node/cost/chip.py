@@ -75,6 +75,8 @@ class Chip:
         for tile in self.tiles:
             for peer in tile.peers.values():
                 self._roles[tile.number].changed(peer)
+        for role in self._roles:
+            role.open()
         self.settle()
 
     def _parts(self, number: int) -> Parts:
@@ -150,6 +152,7 @@ class FusedChip:
         self._own = [Partition.create(partition_number(0, index), protected=False) for index in OWNED]
         parts = Parts(mesh, mesh.tiles[0], Queues(), {}, Foreign(), Faults({}), {})
         self._fused, self._application = assembly.build_fused(parts, self.wire, self._own)
+        self._fused.open()
         self.refused = 0
 
     def run(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from dlibos_node.nic.device import DeviceStatistics
+from dlibos_node.nic.device import DeviceStatistics, Private
 from dlibos_node.nic.virtio import HEADER_LENGTH
 from dlibos_node.wire.buffer import Buffer
 
 
-class Wire:
+class Wire(Private):
     """A `Device`: frames for the mesh wait in `towards`, what the mesh sent lies in `sent` without its virtio header.
 
     Both directions copy a frame once, as the kernel does.

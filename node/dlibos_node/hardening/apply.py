@@ -33,7 +33,7 @@ def harden(profile: Profile) -> list[Outcome]:
             forbid_new_privileges(),
             hide_memory(),
             landlock.restrict(profile.rules),
-            seccomp.install(profile.inet),  # last: it takes away what the others need
+            seccomp.install(profile.inet, profile.queue),  # last: it takes away what the others need
         ]
     except OSError as error:
         raise HardeningError(f"hardening of a {profile.role} tile failed: {error}: see `dlibos doctor`") from error

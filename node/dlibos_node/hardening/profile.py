@@ -44,11 +44,12 @@ with --pcap its "capture" file; an application tile the files it is just sending
 
 
 class Profile(NamedTuple):
-    """What a tile of `role` may do: Landlock's rules, and whether it may make internet sockets."""
+    """What a tile of `role` may do: Landlock's rules; whether it may make internet sockets, and attach a TAP queue."""
 
     role: str
     rules: Rules
     inet: bool
+    queue: bool = False
 
 
 def profile(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, directory: Path) -> Profile:
@@ -61,6 +62,7 @@ def profile(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, directory: Path) -> Profil
         config.ROLES[tile.role],
         Rules(read=_readable(tile, inet), own=own_places(tile, directory), bind=bind, connect=connect),
         inet,
+        tile.role == mesh_pb2.ROLE_DRIVER and mesh.nic.kind == mesh_pb2.NIC_KIND_TAP,
     )
 
 

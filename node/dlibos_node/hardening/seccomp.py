@@ -34,6 +34,7 @@ ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 CLONE_THREAD: Final = 0x00010000  # linux/sched.h
 # What Python asks of descriptors: not blocking, close on exec, bytes waiting, whether it is a terminal.
 IOCTLS: Final = (termios.FIONBIO, termios.FIOCLEX, termios.FIONCLEX, termios.FIONREAD, termios.TCGETS)
+TUNSETQUEUE: Final = 0x400454D9  # linux/if_tun.h: attach or detach a TAP queue that one holds; it opens nothing
 
 
 class Check(NamedTuple):
@@ -44,13 +45,13 @@ class Check(NamedTuple):
     bits: int = 0
 
 
-def checks(pid: int, inet: bool) -> dict[str, Check]:
-    """Return what the calls of syscalls.CHECKED may be asked for by process `pid`."""
+def checks(pid: int, inet: bool, queue: bool = False) -> dict[str, Check]:
+    """Return what the calls of syscalls.CHECKED may be asked for by process `pid`; `queue`: it owns a TAP queue."""
     families = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6) if inet else (socket.AF_UNIX,)
     myself = Check(0, (pid,))
     return {
         "clone": Check(0, bits=CLONE_THREAD),
-        "ioctl": Check(1, IOCTLS),
+        "ioctl": Check(1, (*IOCTLS, TUNSETQUEUE) if queue else IOCTLS),
         "kill": myself,
         "tgkill": myself,
         "rt_sigqueueinfo": myself,
@@ -61,8 +62,8 @@ def checks(pid: int, inet: bool) -> dict[str, Check]:
     }
 
 
-def build_filter(machine: str, pid: int, inet: bool) -> bytes:
-    """Return the filter as struct sock_filter[]; `inet`: whether it lets make internet sockets."""
+def build_filter(machine: str, pid: int, inet: bool, queue: bool = False) -> bytes:
+    """Return the filter as struct sock_filter[]; whether it lets make internet sockets, and attach a TAP queue."""
     column, architecture = ARCHITECTURES[machine]
     program = Assembler()
     program.load(bpf.ARCHITECTURE)
@@ -74,7 +75,7 @@ def build_filter(machine: str, pid: int, inet: bool) -> bytes:
         for numbers in group.values():
             if (number := numbers[column]) is not None:
                 program.jump(EQUAL, number, then="refuse")
-    _add_checks(program, column, checks(pid, inet))
+    _add_checks(program, column, checks(pid, inet, queue))
     return program.assemble()
 
 
@@ -100,7 +101,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def install(inet: bool) -> Outcome:
+def install(inet: bool, queue: bool) -> Outcome:
     """Install the filter on every thread of this process, which must have no_new_privs set.
 
     Raises HardeningError when a thread cannot be brought under it, OSError when the kernel refuses it.
@@ -108,7 +109,7 @@ def install(inet: bool) -> Outcome:
     machine = platform.machine()
     if machine not in ARCHITECTURES:
         return _not_offered(f"no table of system calls for {machine}")
-    code = build_filter(machine, os.getpid(), inet)
+    code = build_filter(machine, os.getpid(), inet, queue)
     program = _Program(len(code) // 8, code)
     number = SECCOMP[ARCHITECTURES[machine][0]]
     try:

@@ -7,21 +7,24 @@ next process of that tile is asked anew. Buffers that are still being read keep 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Iterable
 from typing import Final
 
-from dlibos_node.errors import PartitionError
+from dlibos_node.errors import PartitionError, RefusedError
+from dlibos_node.greeting import Refusal
 from dlibos_node.identity import Credentials
 from dlibos_node.memory import descriptor
 from dlibos_node.memory.fault import Fault
-from dlibos_node.memory.handover import fetch
+from dlibos_node.memory.handover import MAPPED, fetch
 from dlibos_node.memory.partition import Partition
 
 log = logging.getLogger(__name__)
 
 RETRY: Final = 1.0  # seconds, after an answer that made no sense
+RETRY_EARLY: Final = 0.1  # seconds, after one that will be another when the owner has heard of this tile
 
 
 class Foreign:
@@ -57,9 +60,17 @@ class Foreign:
         if owner is not None:
             await owner.mapped.wait()
 
-    async def all_ready(self) -> None:
-        """Return when everything is mapped. PartitionError when an owner's answer made no sense."""
-        await asyncio.gather(*(owner.first() for owner in self._owners.values()))
+    async def all_ready(self, patience: float) -> list[int]:
+        """Wait until everything is mapped; return the tiles whose memory has not come after `patience` seconds.
+
+        PartitionError when an owner's answer made no sense, or when one refuses to the end.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(owner.first() for owner in self._owners.values())), patience)
+        missing = [owner for owner in self._owners.values() if not owner.mapped.is_set()]
+        for owner in missing:
+            owner.check()
+        return [owner.tile for owner in missing]
 
     def close(self) -> None:
         """Follow nobody any more."""
@@ -77,6 +88,7 @@ class Owner:
         self._reader = reader
         self._credentials = credentials
         self._task: asyncio.Task[None] | None = None
+        self._early: PartitionError | None = None  # it has refused, which it may not do any more later
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self, partitions: dict[int, Partition]) -> None:
@@ -91,22 +103,31 @@ class Owner:
     async def first(self) -> None:
         """Return when the memory is mapped for the first time; PartitionError when that cannot be."""
         mapped = asyncio.create_task(self.mapped.wait())
-        await asyncio.wait((mapped, self._problem), return_when=asyncio.FIRST_COMPLETED)
-        mapped.cancel()
+        try:
+            await asyncio.wait((mapped, self._problem), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            mapped.cancel()
         if self._problem.done():
             self._problem.result()
+
+    def check(self) -> None:
+        """PartitionError when the owner refuses."""
+        if self._early is not None:
+            raise self._early
 
     async def _run(self, partitions: dict[int, Partition]) -> None:
         while True:
             try:
                 connection, mapped = await fetch(self._path, self.tile, self._reader, self._credentials)
             except (PartitionError, OSError) as error:
-                self._fail(error)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(self._fail(error))
                 continue
             try:
                 partitions.update((partition.number, partition) for partition in mapped)
+                self._early = None
                 self.mapped.set()
+                with contextlib.suppress(OSError):
+                    connection.send(MAPPED)
                 await _ended(connection)
             finally:
                 connection.close()
@@ -116,11 +137,19 @@ class Owner:
                     partition.close()
             log.info("the memory of tile %d is gone with its process", self.tile)
 
-    def _fail(self, error: PartitionError | OSError) -> None:
+    def _fail(self, error: PartitionError | OSError) -> float:
+        """Note a failure; return after how many seconds to ask again."""
+        reason = error.__cause__.reason if isinstance(error.__cause__, RefusedError) else ""
+        if isinstance(error, PartitionError) and reason == Refusal.RIGHTS.value:
+            # A mesh that changes reaches its tiles one after the other: the owner may not have heard of this one yet.
+            log.info("%s", error)
+            self._early = error
+            return RETRY_EARLY
         problem = PartitionError(f"{error}: see the log of tile {self.tile}") if isinstance(error, OSError) else error
         log.warning("%s", problem)
         if not self._problem.done() and not self.mapped.is_set():
             self._problem.set_exception(problem)
+        return RETRY
 
 
 async def _ended(connection: socket.socket) -> None:

@@ -2,7 +2,8 @@
 
 A reader connects and both sides prove who they are (`greeting`). The owner then sends one JSON line, a list of
 {"number"} of what this tile may read, with the descriptors in the same order; or {"error": reason}, and closes. The
-reader keeps the connection: it ends with the owner's process, and the memory with it.
+reader says "mapped" in a line of its own when it has mapped them all, and keeps the connection: it ends with the
+owner's process, and the memory with it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from dlibos_node.memory import descriptor
 from dlibos_node.memory.partition import Partition
 
 LIMIT = 64  # partitions of one tile
+MAPPED: Final = b"mapped\n"
 RETRY_FIRST: Final = 0.02  # seconds
 RETRY_GROWTH: Final = 1.2
 RETRY_LAST: Final = 0.05
@@ -34,19 +36,28 @@ BUSY: Final = {Refusal.SLOW.value, Refusal.CROWDED.value}  # the owner has no qu
 
 
 class Handover:
-    """The owner's side. `entitled` tells which partitions a tile may read; `refused` counts who got none, and why."""
+    """The owner's side. `entitled` tells which partitions a tile may read; `refused` counts who got none, and why.
+
+    `mapped` are the tiles that read the memory now; `changed` is called when one has joined them.
+    """
 
     def __init__(
-        self, path: str, entitled: Callable[[int], Sequence[Partition]], credentials: Credentials | None = None
+        self,
+        path: str,
+        entitled: Callable[[int], Sequence[Partition]],
+        credentials: Credentials | None = None,
+        changed: Callable[[], None] | None = None,
     ) -> None:
         self.refused: Counter[Refusal] = Counter()
+        self.mapped: set[int] = set()
+        self._changed = changed
         self.admission = Admission()
         self._path = Path(path)
         self._entitled = entitled
         self._credentials = credentials
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._clients: set[asyncio.Task[None]] = set()
-        self._readers: dict[int, asyncio.Future[bytes]] = {}
+        self._readers: dict[int, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Listen at the path; a socket that a dead tile left there is replaced."""
@@ -82,11 +93,21 @@ class Handover:
         before = self._readers.pop(tile, None)
         if before is not None:
             before.cancel()
-        self._readers[tile] = task = asyncio.ensure_future(_read_line(client))
+        self.mapped.discard(tile)
+        self._readers[tile] = task = asyncio.create_task(self._hear(tile, client))
         with contextlib.suppress(asyncio.CancelledError):
             await task
         if self._readers.get(tile) is task:
             del self._readers[tile]
+            self.mapped.discard(tile)
+
+    async def _hear(self, tile: int, client: socket.socket) -> None:
+        if await _read_line(client) != MAPPED:
+            return
+        self.mapped.add(tile)
+        if self._changed is not None:
+            self._changed()
+        await _read_line(client)
 
     async def _admit(self, client: socket.socket) -> tuple[int, Sequence[Partition]] | Refusal:
         """Return who the client is and what it gets, or why it gets nothing."""

@@ -68,6 +68,23 @@ class Device(Protocol):
     def fileno(self) -> int:
         """Return a descriptor that is readable while `receive` would return a frame."""
 
+    def attach(self) -> None:
+        """Let frames come; none does before the first call. Again: nothing. DeviceError when that cannot be."""
+
+    def quiesce(self) -> None:
+        """Take no new connections, where the device itself ends connections; other devices do not know any."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no connection depends on this device: others of the mesh can do its work."""
+
+    def detach(self) -> None:
+        """Let no more frames come, those for this device go to others of the mesh; `transmit` goes on. Again: nothing.
+
+        Read until `receive` gives 0 before. What arrives between that and the end of this call may be lost, as on a
+        wire: TCP sends it again, and ARP and a client's SYN are asked again by their sender.
+        """
+
     def receive(self, buffers: Sequence[memoryview]) -> int:
         """Read one frame, scattered over `buffers` in their order, and return the bytes stored; 0: none waits.
 
@@ -84,3 +101,23 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Give the device up. Closing twice is allowed; a closed device receives nothing and takes nothing."""
+
+
+class Private:
+    """The part of a device whose wire no other driver tile shares: whoever holds its other end decides what comes."""
+
+    __slots__ = ()
+
+    def attach(self) -> None:
+        """See Device."""
+
+    def quiesce(self) -> None:
+        """See Device."""
+
+    @property
+    def idle(self) -> bool:
+        """Always: the other end knows what it does."""
+        return True
+
+    def detach(self) -> None:
+        """See Device."""

@@ -161,6 +161,23 @@ class Fault:
         self._signal()
         return taken
 
+    def attach(self) -> None:
+        """Attach the device (see Device)."""
+        self._device.attach()
+
+    def quiesce(self) -> None:
+        """Quiesce the device (see Device)."""
+        self._device.quiesce()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the device is (see Device)."""
+        return self._device.idle
+
+    def detach(self) -> None:
+        """Detach the device (see Device)."""
+        self._device.detach()
+
     def close(self) -> None:
         """Close the device; packets that wait are lost."""
         if not self._poll.closed:

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from dlibos_node.nic.device import DeviceStatistics, Drop
+from dlibos_node.nic.device import DeviceStatistics, Drop, Private
 from dlibos_node.nic.virtio import HEADER_LENGTH
 from dlibos_node.wire.buffer import Buffer
 
 _CAPACITY: Final = 4096  # frames towards the mesh; TCP windows keep far below it
 
 
-class MemoryDevice:
+class MemoryDevice(Private):
     """A `Device` whose other end is in the same process.
 
     A transmitted frame goes, as one bytes object, to `take` during the call; `deliver` queues a frame towards the mesh.

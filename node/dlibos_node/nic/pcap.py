@@ -77,6 +77,23 @@ class Pcap:
         except (OSError, ValueError):
             self._give_up()
 
+    def attach(self) -> None:
+        """Attach the device (see Device)."""
+        self._device.attach()
+
+    def quiesce(self) -> None:
+        """Quiesce the device (see Device)."""
+        self._device.quiesce()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the device is (see Device)."""
+        return self._device.idle
+
+    def detach(self) -> None:
+        """Detach the device (see Device)."""
+        self._device.detach()
+
     def close(self) -> None:
         """Write out what is buffered and close both the file and the device."""
         self._give_up()

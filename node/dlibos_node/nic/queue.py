@@ -1,7 +1,8 @@
 """Fetch a TAP queue from its keeper: the process that owns the network namespace and opens the queues in it.
 
 Over the keeper's unix socket both prove who they are (`greeting`); the keeper answers with one JSON line, {"name": ...,
-"mtu": ...}, and the descriptor beside it (SCM_RIGHTS), or with {"error": ...} and none. One queue per connection.
+"mtu": ...}, and the descriptor of a detached queue beside it (SCM_RIGHTS), or with {"error": ...} and none. One queue
+per connection.
 """
 
 from __future__ import annotations

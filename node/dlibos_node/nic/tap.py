@@ -20,9 +20,13 @@ TUNGETIFF: Final = 0x800454D2
 TUNSETOFFLOAD: Final = 0x400454D0
 TUNSETVNETHDRSZ: Final = 0x400454D8
 TUNSETVNETLE: Final = 0x400454DC
+TUNSETQUEUE: Final = 0x400454D9
 IFF_TAP: Final = 0x0002
+IFF_ATTACH_QUEUE: Final = 0x0200
+IFF_DETACH_QUEUE: Final = 0x0400
 IFF_NO_PI: Final = 0x1000
 IFF_VNET_HDR: Final = 0x4000
+_QUEUE: Final = struct.Struct("16sH22x")  # struct ifreq: a name, which does not matter here, and flags
 _REQUIRED: Final = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
 
 # TUN_F_*: offloads by falling rank; each needs those before it, so a refusal takes away from the end.
@@ -35,16 +39,19 @@ class Tap:
     Raises DeviceError when `descriptor` is not such a queue; the descriptor is closed then. `offloads` are what the
     kernel granted for received frames; in transmitted frames the kernel accepts all of them anyway. They belong to
     the interface, not to the queue: the last queue that was opened decides for all.
+
+    A detached queue is given no frames; flows are spread over those that are attached, and a flow follows the queue
+    that the mesh's own frames of it come from. So a queue whose work others have taken over has little to lose.
     """
 
-    __slots__ = ("_fd", "mtu", "name", "offloads", "statistics")
+    __slots__ = ("_attached", "_fd", "mtu", "name", "offloads", "statistics")
 
     def __init__(self, descriptor: int, mtu: int) -> None:
         self._fd = descriptor
         self.mtu = mtu
         self.statistics = DeviceStatistics()
         try:
-            self.name: Final = _interface(descriptor)
+            self.name, self._attached = _interface(descriptor)
             fcntl.ioctl(descriptor, TUNSETVNETHDRSZ, struct.pack("i", HEADER_LENGTH))
             fcntl.ioctl(descriptor, TUNSETVNETLE, struct.pack("i", 1))
             os.set_blocking(descriptor, False)
@@ -86,6 +93,33 @@ class Tap:
         statistics.tx_bytes += count - HEADER_LENGTH
         return True
 
+    def attach(self) -> None:
+        """Enter the queue among those that frames are spread over (see Device)."""
+        if not self._attached:
+            self._set_queue(IFF_ATTACH_QUEUE)
+            self._attached = True
+
+    def quiesce(self) -> None:
+        """A kernel's connections use any queue."""
+
+    @property
+    def idle(self) -> bool:
+        """Always."""
+        return True
+
+    def detach(self) -> None:
+        """Take the queue out; frames that wait in it are lost (see Device)."""
+        if self._attached and self._fd >= 0 and not self.statistics.gone:
+            self._set_queue(IFF_DETACH_QUEUE)
+        self._attached = False
+
+    def _set_queue(self, flag: int) -> None:
+        try:
+            fcntl.ioctl(self._fd, TUNSETQUEUE, _QUEUE.pack(b"", flag))
+        except OSError as error:
+            what = "attach" if flag == IFF_ATTACH_QUEUE else "detach"
+            raise DeviceError(f"cannot {what} a queue of {self.name}: {error}; see `dlibos doctor`") from error
+
     def close(self) -> None:
         """Close the queue; its share of the traffic moves to the other queues."""
         descriptor, self._fd = self._fd, -1
@@ -93,6 +127,8 @@ class Tap:
             os.close(descriptor)
 
     def _failed(self, error: OSError) -> None:
+        if error.errno == errno.EBADFD and not self._attached:
+            return  # kernels differ in whether a detached queue is empty or in a bad state
         self.statistics.failed(error)
         if error.errno == errno.EBADFD:
             _silence(self._fd)
@@ -108,8 +144,11 @@ def _silence(descriptor: int) -> None:
         os.dup2(nothing.fileno(), descriptor, inheritable=False)
 
 
-def _interface(descriptor: int) -> str:
-    """Return the name of the interface behind `descriptor`; DeviceError if it lacks the flags this class relies on."""
+def _interface(descriptor: int) -> tuple[str, bool]:
+    """Return the name of the interface behind `descriptor`, and whether this queue is attached to it.
+
+    DeviceError if it lacks the flags this class relies on.
+    """
     answer = fcntl.ioctl(descriptor, TUNGETIFF, bytes(40))
     raw_name, flags = struct.unpack_from("16sH", answer)
     name = str(raw_name.rstrip(b"\0").decode())
@@ -117,7 +156,7 @@ def _interface(descriptor: int) -> str:
         raise DeviceError(
             f"{name} has flags {flags:#06x}; open it with IFF_TAP | IFF_NO_PI | IFF_VNET_HDR ({_REQUIRED:#06x})"
         )
-    return name
+    return name, not flags & IFF_DETACH_QUEUE
 
 
 def _negotiate(descriptor: int) -> tuple[str, ...]:

@@ -35,7 +35,10 @@
     driver  stack   WITHDRAW    0      (none): send nothing by way of the sender any more
     stack   driver  WITHDRAWN   1      (none): nothing follows
     app     stack   UNLISTEN    1      port: no new connections
-    app     stack   HAND_OVER   1      connection: another application tile may have it, if nothing is under way
+    stack   app     UNLISTENED  0      port: no CONNECTED of it follows
+    app     stack   HAND_OVER   1      connection: another application tile may have it, with what was not consumed, as
+                                       soon as the peer has acknowledged all. DEAD(HANDED_OVER) or KEPT follows
+    stack   app     KEPT        0      connection, KEPT_*: nobody else can have it
 
 One queue carries everything whose order matters between two roles: RECV must not overtake CONNECTED, CLOSE must not
 overtake SEND. RECV_DONE and SENT only count, so a tile gathers them while it works through a frame and sends them
@@ -81,6 +84,8 @@ PEER_CLOSED: Final = 36
 DEAD: Final = 37
 MOVING: Final = 38
 MOVED: Final = 39
+UNLISTENED: Final = 40
+KEPT: Final = 41
 ADOPT: Final = 48
 ADOPTED: Final = 49
 TIME_WAIT: Final = 50
@@ -88,6 +93,10 @@ BUCKETS: Final = 51
 
 NO_BUCKET: Final = 0xFFFF  # fills the last word of a list of buckets
 HANDED_OVER: Final = 16  # reason of a DEAD: another application tile has the connection; the client noticed nothing
+
+# why a connection was not handed over
+KEPT_ALONE: Final = 0  # no other application tile shares the port
+KEPT_CLOSING: Final = 1  # it is about to end
 
 # aux flags of an RX descriptor
 RX_CHECKSUM_OK: Final = 1  # the device vouches for the transport checksum (virtio NEEDS_CSUM or DATA_VALID)

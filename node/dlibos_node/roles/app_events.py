@@ -79,6 +79,14 @@ class AppEvents:
         else:
             self._end(flow, reason)
 
+    def holds_back(self, flow: Flow) -> bool:
+        """Whether something of that connection is still to be told."""
+        return any(late[0] is flow for late in self._late)
+
+    def handed_over(self, flow: Flow) -> None:
+        """DEAD for the application tile that has it so far; nothing may be held back."""
+        self._end(flow, tags.HANDED_OVER)
+
     def flush(self) -> None:
         """Post what was gathered, and what was held back and need not be any more."""
         if self._late:

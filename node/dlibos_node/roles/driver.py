@@ -26,6 +26,7 @@ from dlibos_node.roles.reception import Reception
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.rx import Received
 from dlibos_node.roles.steering import EVERYBODY, Steering
+from dlibos_node.roles.withdrawal import DONE, Withdrawal
 from dlibos_node.wire.buffer import Buffer
 
 BUDGET: Final = 64  # frames per wake-up, so that transmission gets its turn (the weight of Linux's NAPI)
@@ -77,7 +78,11 @@ class Driver:
         ring_words: int,
         protected: bool,
     ) -> None:
-        table = {tags.TX: (self._transmit, 3), tags.RELEASE: (self._release, 1)}
+        table = {
+            tags.TX: (self._transmit, 3),
+            tags.RELEASE: (self._release, 1),
+            tags.WITHDRAWN: (self._withdrawn, 0),
+        }
         self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
         self.memory = memory
         self.drops: Counter[Drop] = Counter()
@@ -95,11 +100,15 @@ class Driver:
         self._words = words
         self._targets = {peer.number: self._target(peer) for peer in stacks}
         self._timer_set = False
-        self._retiring = False
+        self._withdrawal: Withdrawal | None = None
         self._done: Counter[int] = Counter()  # TX messages finished since the last TX_DONE, by stack tile
 
     def _target(self, peer: Peer) -> _Target:
         return _Target(peer, Moderation(int(self._hold * 1e6), self._words))
+
+    def open(self) -> None:
+        """Let frames come."""
+        self.device.attach()
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -173,6 +182,9 @@ class Driver:
 
     def _held_long_enough(self) -> None:
         self._timer_set = False
+        self._flush_all()
+
+    def _flush_all(self) -> None:
         for target in self._targets.values():
             target.moderation.sent(len(target.waiting))
             self._flush(target.peer.number)
@@ -262,6 +274,11 @@ class Driver:
         """A stack tile that went holds nothing any more."""
         if not peer.up:
             self.memory.reclaim(peer.number)
+        if self._withdrawal is not None and peer.up:
+            self._withdrawal.tell(peer)
+        elif self._withdrawal is not None:
+            self._withdrawal.answered(peer.number)
+            self._withdrawal.step()
 
     def admit(self, peer: Peer) -> None:
         """A stack tile has joined the mesh."""
@@ -278,13 +295,25 @@ class Driver:
         """Stack tiles tell which buckets they give away (STEER): nothing to do here."""
 
     def retire(self) -> None:
-        """Take nothing new."""
-        self._retiring = True
+        """Leave the wire to other driver tiles (`withdrawal`)."""
+        if self._withdrawal is None:
+            self._withdrawal = Withdrawal(
+                self.device, self.memory, self._clock, self._stacks, self.readable, self._flush_all
+            )
+            self._withdrawal.start()
+
+    def _stacks(self) -> list[Peer]:
+        return [target.peer for target in self._targets.values()]
+
+    def _withdrawn(self, source: int, _payload: list[int], _now: int) -> None:
+        if self._withdrawal is not None:
+            self._withdrawal.answered(source)
+            self._withdrawal.step()
 
     @property
     def retired(self) -> bool:
-        """Whether nothing is left."""
-        return False
+        """Whether the queue is detached and nobody reads this tile's memory any more."""
+        return self._withdrawal is not None and self._withdrawal.state == DONE
 
     def close(self) -> None:
         """Give the device up."""

@@ -125,6 +125,12 @@ class Fused:
         finally:
             self._running = False
 
+    def open(self) -> None:
+        """Let frames come."""
+        self.app.open()
+        self.driver.open()
+        self.run()
+
     def drain(self) -> None:
         """No message comes from outside."""
 

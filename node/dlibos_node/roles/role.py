@@ -11,6 +11,9 @@ from dlibos_node.noc.peer import Peer
 class Role(Protocol):
     """A role: called for each frame and each change of a link; it leaves its answers in the peers' waiting queues."""
 
+    def open(self) -> None:
+        """Begin to take traffic: all tiles that read this one's memory have mapped it. Called once."""
+
     def drain(self) -> None:
         """Take what waits in the demux queues and act on it."""
 

@@ -17,7 +17,8 @@ from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.app_events import AppEvents
-from dlibos_node.roles.dispatch import Dispatch
+from dlibos_node.roles.dispatch import Dispatch, Table
+from dlibos_node.roles.handing_over import HandOvers
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.tx import FRAME_SIZE, TxPort
 from dlibos_node.stack.flow import Flow
@@ -29,6 +30,7 @@ from dlibos_node.tcp.timers import NEVER
 
 MOST_QUEUED: Final = layout.APP.slots  # descriptors on one connection: an application has no more buffers
 ANSWERS_WAITING: Final = 4096  # words for an application that takes none of them
+KEPT_WAITING: Final = 1 << 16  # the same where there may be an answer for every connection
 
 
 class Drop(enum.Enum):
@@ -70,6 +72,7 @@ class Stack:
         self._events = events or AppEvents(apps, port)
         self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
         self._apps = dict(apps)
+        self.hand_overs = HandOvers(self.host.flows, self._events, self._apps)
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._ports = ports
@@ -80,14 +83,16 @@ class Stack:
         self._flush = flush
         self._armed = NEVER
         self._retiring = False
-        tables = {
-            "driver": {tags.RX: (self._receive, 2), tags.TX_DONE: (self._done, 1)},
+        tables: dict[str, Table] = {
+            "driver": {tags.RX: (self._receive, 2), tags.TX_DONE: (self._done, 1), tags.WITHDRAW: (self._withdraw, 0)},
             "app": {
                 tags.LISTEN: (self._listen, 2),
                 tags.SEND: (self._send, 3),
                 tags.RECV_DONE: (self._recv_done, 2),
                 tags.CLOSE: (self._close, 1),
                 tags.ABORT: (self._abort, 1),
+                tags.UNLISTEN: (self._unlisten, 1),
+                tags.HAND_OVER: (self._hand_over, 1),
             },
             "stack": {},
         }
@@ -97,6 +102,9 @@ class Stack:
     def _now(self) -> int:
         return int(self._clock.time() * 1e6)
 
+    def open(self) -> None:
+        """Driver and application tiles open; this one answers."""
+
     def drain(self) -> None:
         """Take received frames, commands and finished buffers; leave segments, events and releases."""
         self.dispatch.run(self._now())
@@ -104,6 +112,8 @@ class Stack:
 
     def _finish(self) -> None:
         self._events.flush()
+        if self.hand_overs.waiting:
+            self.hand_overs.run()
         self.port.flush_releases()
         self._arm()
         self._flush()
@@ -135,6 +145,9 @@ class Stack:
         if not self.port.done(source, payload[0]) and self._protected:
             self._faults.report(source, Fault.EXCESS, tags.TX_DONE)
 
+    def _withdraw(self, source: int, _payload: list[int], _now: int) -> None:
+        self.port.withdraw(source)
+
     # --- commands of application tiles ---------------------------------------------------------------------------
 
     def _listen(self, source: int, payload: list[int], _now: int) -> None:
@@ -144,11 +157,29 @@ class Stack:
             error = errno.EACCES
         else:
             error = self.host.flows.listeners.add(port, source, backlog)
-        peer = self._apps[source]
-        if self._protected and len(peer.waiting[tags.EVENTS]) >= ANSWERS_WAITING:
-            self._faults.report(source, Fault.EXCESS, tags.LISTEN)  # it asks and takes no answers
-        else:
-            peer.post(tags.EVENTS, tags.LISTENING, port, error)
+        if self._listens(source, tags.LISTEN, ANSWERS_WAITING):
+            self._apps[source].post(tags.EVENTS, tags.LISTENING, port, error)
+
+    def _listens(self, source: int, tag: int, most: int) -> bool:
+        """Whether an application tile takes its answers, so that one more may wait for it."""
+        if not self._protected or len(self._apps[source].waiting[tags.EVENTS]) < most:
+            return True
+        self._faults.report(source, Fault.EXCESS, tag)
+        return False
+
+    def _unlisten(self, source: int, payload: list[int], _now: int) -> None:
+        port = payload[0]
+        if self._protected and port not in self._ports[source]:
+            self._faults.report(source, Fault.PORT, tags.UNLISTEN)
+            return
+        self.host.flows.dismiss(port, source)
+        if self._listens(source, tags.UNLISTEN, ANSWERS_WAITING):
+            self._apps[source].post(tags.EVENTS, tags.UNLISTENED, port)
+
+    def _hand_over(self, source: int, payload: list[int], _now: int) -> None:
+        flow = self._flow(source, payload[0], tags.HAND_OVER)
+        if flow is not None and self._listens(source, tags.HAND_OVER, KEPT_WAITING):
+            self.hand_overs.ask(flow)
 
     def _flow(self, source: int, handle: int, tag: int) -> Flow | None:
         self._checked.connections += self._protected

@@ -19,6 +19,9 @@ from dlibos_node.tcp.span import Span
 
 HEADER_SIZE: Final = layout.TX.pools[0].size  # Ethernet 14, IPv4 up to 60, TCP up to 60 do not all come at once
 FRAME_SIZE: Final = layout.TX.pools[1].size  # whole frames the stack makes itself: ICMP echo
+_CLIENT_PORT: Final = (
+    17  # where in a flow's key the client's port begins, without its lowest bit: Linux draws even ones
+)
 _LARGE_AT: Final = layout.RX.pools[1].base  # where a driver's large receive buffers begin
 
 
@@ -30,7 +33,7 @@ def needs_checksum(header: bytes) -> bool:
 class _Way:
     """One driver tile: what it was told to send and has not reported done, and what could not be told yet."""
 
-    __slots__ = ("backlog", "born", "finished", "flying", "header", "peer", "releases", "sending")
+    __slots__ = ("backlog", "born", "finished", "flying", "header", "leaving", "peer", "releases", "sending")
 
     def __init__(self, peer: Peer, ticket: int) -> None:
         self.peer = peer
@@ -41,6 +44,7 @@ class _Way:
         self.flying: deque[tuple[Buffers, int, int]] = deque()  # pool, slot, ticket
         self.backlog: deque[tuple[bytes, Sequence[Span], int, int]] = deque()
         self.releases: list[int] = []
+        self.leaving = False  # WITHDRAWN is due when nothing waits in the backlog
 
 
 class _Held:
@@ -54,7 +58,11 @@ class _Held:
 
 
 class TxPort:
-    """`stack.Port` over the NoC. `share` of an RX partition's buffers is what this stack may hold without worry."""
+    """`stack.Port` over the NoC. `share` of an RX partition's buffers is what this stack may hold without worry.
+
+    A frame leaves by the driver tile its flow's last frame came in by, or by another that is up when that one has died
+    or has withdrawn: the wire behind all of them is the same.
+    """
 
     def __init__(self, partition: Partition, share: float = 0.5) -> None:
         self._most_small = int(rx.SMALL_COUNT * share)
@@ -65,6 +73,8 @@ class TxPort:
         self._frames = Buffers(partition, partition.layout.pools[1])
         self._ticket = 0
         self._ways: dict[int, _Way] = {}
+        self._open: dict[int, _Way] = {}  # those that have not withdrawn
+        self._choice: list[int] = []  # their numbers
         self._held: dict[int, _Held] = {}  # by number of the RX partition
 
     @property
@@ -75,22 +85,51 @@ class TxPort:
     def attach(self, peer: Peer) -> None:
         """A driver tile came up: everything it knew is void."""
         self.detach(peer.number)
-        self._ways[peer.number] = _Way(peer, self._ticket)
+        self._ways[peer.number] = self._open[peer.number] = _Way(peer, self._ticket)
+        self._choice = sorted(self._open)
+
+    def withdraw(self, number: int) -> None:
+        """A driver tile wants to leave: send by others from now on, and tell it when nothing follows."""
+        way = self._ways.get(number)
+        if way is not None:
+            self._open.pop(number, None)
+            self._choice = sorted(self._open)
+            way.leaving = True
+            self._take_leave(way)
+
+    def _take_leave(self, way: _Way) -> None:
+        if way.leaving and not way.backlog:
+            way.leaving = False
+            way.peer.post(tags.COMMANDS, tags.WITHDRAWN)
 
     def detach(self, number: int) -> None:
         """A driver tile went: its headers are free, what waited for it is lost (TCP sends it again elsewhere)."""
         for partition in [held for held in self._held if descriptor.owner(held) == number]:
             del self._held[partition]
         way = self._ways.pop(number, None)
+        self._open.pop(number, None)
+        self._choice = sorted(self._open)
         if way is not None:
             for pool, slot, _ in way.flying:
                 pool.put(slot)
 
     # --- stack.Port ---------------------------------------------------------------------------------------------
 
+    def way(self, route: int, key: int) -> int:
+        """Return the driver tile by which a frame of the flow `key` leaves whose last one came by `route`.
+
+        `route` itself when there is no other.
+        """
+        if route in self._open or not self._choice:
+            return route
+        return self._choice[(key >> _CLIENT_PORT) % len(self._choice)]
+
     def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> int:
-        """Send a frame by way of driver tile `route`; without a free TX buffer it waits. Returns its ticket."""
-        way = self._ways.get(route)
+        """Send a frame by way of driver tile `route`; without a free TX buffer it waits. Returns its ticket.
+
+        Whoever asks `finished` later must have asked `way` before; else any driver tile that is up may send it.
+        """
+        way = self._open.get(route) or self._ways.get(self.way(route, 0))
         self._ticket = ticket = self._ticket + 1
         if way is None:
             self.unroutable += 1
@@ -157,9 +196,16 @@ class TxPort:
         for _ in range(count if possible else len(flying)):
             pool, slot, way.finished = flying.popleft()
             pool.put(slot)
+        self._send_on(way)
+        for other in self._ways.values():
+            if other.backlog or other.leaving:
+                self._send_on(other)  # what it waits for may be the buffer that has just come back
+        return possible
+
+    def _send_on(self, way: _Way) -> None:
         while way.backlog and self._post(way, *way.backlog[0]):
             way.backlog.popleft()
-        return possible
+        self._take_leave(way)
 
     def flush_releases(self) -> None:
         """Give the collected RX buffers back, as many in one message as it holds."""

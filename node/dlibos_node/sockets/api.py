@@ -67,6 +67,15 @@ class Connection(Protocol):
     def close(self) -> None:
         """Send FIN after what was given to `send`. Bytes that still arrive are delivered until the peer closes."""
 
+    def hand_over(self, kept: Callable[[bool], None]) -> None:
+        """Let another application tile of this port have the connection, as soon as the peer has acknowledged all.
+
+        For a tile that is to end, between two requests: send nothing from here on, nothing is received meanwhile.
+        `Handler.closed(reset=False)` follows when another tile has it, where `Accept` is called and every byte that
+        was not received here arrives; or else `kept(alone)`, and all goes on here as before. `alone`: no other tile
+        serves the port; if not, the connection is about to end. Asking again before the answer is nothing.
+        """
+
     def abort(self) -> None:
         """Send RST now; unsent bytes are dropped. `Handler.closed(reset=True)` follows."""
 

@@ -6,6 +6,7 @@ import enum
 import logging
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import Final
 
 from dlibos_node.memory.descriptor import LOW32
 from dlibos_node.memory.fault import Fault
@@ -20,6 +21,8 @@ from dlibos_node.sockets.socket import Socket
 from dlibos_node.wire import ipv4
 
 log = logging.getLogger(__name__)
+
+_ORDERLY: Final = (0, tags.HANDED_OVER)  # reasons of a DEAD that are no failure
 
 
 class Drop(enum.Enum):
@@ -58,15 +61,38 @@ class Sockets:
         self._sockets: dict[int, Socket] = {}
         self._consumed: dict[int, list[int]] = {number: [] for number in stacks}
         self._refused: deque[Socket] = deque()
+        self._asking: list[Socket] = []
         self._accept: Accept | None = None
+        self._retire: Callable[[], None] | None = None
         self._port = 0
+        self.retiring = False
+        self._parting: set[int] = set()  # stack tiles that may yet send a connection
 
     def __len__(self) -> int:
         return len(self._sockets)
 
-    def listen(self, port: int, accept: Accept) -> None:
-        """Take connections to a port; stack tiles are told as their links come up."""
-        self._port, self._accept = port, accept
+    def listen(self, port: int, accept: Accept, retire: Callable[[], None] | None = None) -> None:
+        """Take connections to a port; stack tiles are told by `attach`.
+
+        `retire` is called when the tile is to end: the application hands its connections over, or ends them.
+        """
+        self._port, self._accept, self._retire = port, accept, retire
+
+    def retire(self) -> None:
+        """Take no new connections, and let the application part with those it has."""
+        if self.retiring:
+            return
+        self.retiring = True
+        for number in self.listening:
+            self._parting.add(number)
+            self._stacks[number].post(tags.COMMANDS, tags.UNLISTEN, self._port)
+        if self._retire is not None:
+            self._retire()
+
+    @property
+    def retired(self) -> bool:
+        """Whether it was told to retire and no connection is left, nor one on its way here."""
+        return self.retiring and not self._parting and not self._sockets
 
     # --- links --------------------------------------------------------------------------------------------------
 
@@ -80,13 +106,14 @@ class Sockets:
         del self._stacks[number], self._consumed[number]
 
     def attach(self, stack: Peer) -> None:
-        """A stack tile came up."""
-        if self._accept is not None:
+        """A stack tile is up and may send connections."""
+        if self._accept is not None and not self.retiring:
             stack.post(tags.COMMANDS, tags.LISTEN, self._port, 0)
 
     def detach(self, number: int) -> None:
         """A stack tile went, and its connections with it."""
         self.listening.discard(number)
+        self._parting.discard(number)
         for key, socket in list(self._sockets.items()):
             if key >> 32 == number:
                 self._end(key, socket, reset=True)
@@ -99,13 +126,21 @@ class Sockets:
             self.problem = f"stack tile {source} refuses port {payload[0]}: errno {payload[1]}; choose another port"
         else:
             self.listening.add(source)
+            if self.retiring:  # the two orders have crossed
+                self._parting.add(source)
+                self._stacks[source].post(tags.COMMANDS, tags.UNLISTEN, self._port)
+
+    def on_unlistened(self, source: int, _payload: list[int], _now: int) -> None:
+        """UNLISTENED."""
+        self.listening.discard(source)
+        self._parting.discard(source)
 
     def on_connected(self, source: int, payload: list[int], _now: int) -> None:
         """CONNECTED."""
         handle, ends = payload[0], payload[1]
         stack = self._stacks[source]
         peer = ipv4.text(ends >> 32), ends >> 16 & 0xFFFF
-        socket = Socket(handle, peer, stack, self.memory, self._consumed[source], self._refused)
+        socket = Socket(handle, peer, stack, self.memory, self._consumed[source], self._refused, self._asking)
         if self._accept is None:
             stack.post(tags.COMMANDS, tags.ABORT, handle)
             return
@@ -173,7 +208,14 @@ class Sockets:
         key = source << 32 | payload[0]
         socket = self._sockets.get(key)
         if socket is not None:
-            self._end(key, socket, reset=payload[1] != 0)
+            self._end(key, socket, reset=payload[1] not in _ORDERLY, handed_over=payload[1] == tags.HANDED_OVER)
+
+    def on_kept(self, source: int, payload: list[int], _now: int) -> None:
+        """KEPT."""
+        socket = self._sockets.get(source << 32 | payload[0])
+        if socket is not None:
+            alone = payload[1] == tags.KEPT_ALONE
+            self._call(socket, lambda: socket.kept_(alone))
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -182,6 +224,10 @@ class Sockets:
         for number, consumed in self._consumed.items():
             if consumed:
                 self._stacks[number].post_all(tags.COMMANDS, tags.RECV_DONE, consumed, 2)
+        if self._asking:
+            for socket in self._asking:
+                socket.ask_()
+            self._asking.clear()
 
     def offer_room(self) -> None:
         """Call `sent` where a send was refused: in turn, and only where what was wanted is free now."""
@@ -192,9 +238,9 @@ class Sockets:
             socket = refused.popleft()
             self._call(socket, socket.offered_)
 
-    def _end(self, key: int, socket: Socket, *, reset: bool) -> None:
+    def _end(self, key: int, socket: Socket, *, reset: bool, handed_over: bool = False) -> None:
         del self._sockets[key]
-        socket.end_()
+        socket.end_(handed_over=handed_over)
         try:
             socket.handler.closed(reset)
         except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from dlibos_node.memory.buffers import Buffers
 from dlibos_node.noc import tags
@@ -15,10 +16,12 @@ class Socket:
     """Implements `api.Connection`; the layer calls the methods whose names end in an underscore."""
 
     __slots__ = (
+        "_asking",
         "_consumed",
         "_flying",
         "_held",
         "_holding",
+        "_kept",
         "_memory",
         "_paused",
         "_peer_has_closed",
@@ -45,12 +48,15 @@ class Socket:
         memory: AppMemory,
         consumed: list[int],
         refused: deque[Socket],
+        asking: list[Socket],
     ) -> None:
         self.handle = handle
         self.peer = peer
         self.unacknowledged = 0
         self.wanted = 0  # bytes that a refused one waits for
         self._refused = refused  # who found no room: the layer calls `sent`, one after the other, when there is some
+        self._asking = asking  # who wants to be handed over: the layer tells the stack, behind all that was consumed
+        self._kept: Callable[[bool], None] | None = None  # it wants to be handed over
         self._waits = False  # it stands among them
         self._stack = stack
         self._consumed = consumed  # pairs for RECV_DONE, gathered over a frame
@@ -113,7 +119,7 @@ class Socket:
     def resume(self) -> None:
         """See api.Connection."""
         self._paused = False
-        while self._held and not self._paused and self.alive:
+        while self._held and not self._paused and self.alive and self._kept is None:
             self._deliver(self._held.popleft())
         if self._peer_has_closed and not self._held and self.alive:
             self._peer_has_closed = False
@@ -129,11 +135,17 @@ class Socket:
         if self.alive:
             self._stack.post(tags.COMMANDS, tags.ABORT, self.handle)
 
+    def hand_over(self, kept: Callable[[bool], None]) -> None:
+        """See api.Connection."""
+        if self.alive and self._kept is None:
+            self._kept = kept
+            self._asking.append(self)
+
     # --- the layer's side ---------------------------------------------------------------------------------------
 
     def receive_(self, data: memoryview) -> None:
         """Payload arrived."""
-        if self._paused or self._held:
+        if self._paused or self._held or self._kept is not None:
             self._held.append(data)
         else:
             self._deliver(data)
@@ -159,20 +171,35 @@ class Socket:
             pool.put(slot)
             self._holding -= pool.size
 
+    def ask_(self) -> None:
+        """Tell the stack tile that another application tile may have it."""
+        if self.alive:
+            self._stack.post(tags.COMMANDS, tags.HAND_OVER, self.handle)
+
+    def kept_(self, alone: bool) -> None:
+        """No other tile has it: go on."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept(alone)
+            if not self._paused:
+                self.resume()
+
     def offered_(self) -> None:
         """There is room for what it wanted."""
         self._waits = False
         if self.alive:
             self.handler.sent()
 
-    def end_(self) -> None:
-        """The connection is gone: give all buffers back."""
+    def end_(self, *, handed_over: bool) -> None:
+        """The connection is gone: give all buffers back. What is held is another tile's to read if that has it now."""
         self.alive = False
+        self._kept = None
         for pool, slot, _ in self._flying:
             pool.put(slot)
         self._flying.clear()
-        for data in self._held:
-            self._consumed += (self.handle, len(data))
+        if not handed_over:
+            for data in self._held:
+                self._consumed += (self.handle, len(data))
         self._held.clear()
         self.unacknowledged = self._holding = self.wanted = 0
         self.commit(0)

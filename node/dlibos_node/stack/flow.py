@@ -8,6 +8,7 @@ from typing import Final
 
 from dlibos_node.tcp.connection import Connection
 from dlibos_node.tcp.segment import Segment
+from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire import checksum, ipv4
 from dlibos_node.wire.tcp import Options
@@ -73,7 +74,7 @@ class Flow:
         self.established = False
         self.dead = False  # the connection is over; the application has yet to read the rest
         self.armed = NEVER  # the deadline that stands in the host's heap for this flow
-        self.unread: deque[tuple[int, int]] = deque()  # (length, lease) of what the application has not consumed
+        self.unread: deque[Span] = deque()  # what the application has not consumed
         self.read = 0  # bytes of unread[0] it has consumed
         self.owing = 0  # bytes the application was told of and has not consumed
         self.sent_by = route  # the way payload went last, and its ticket there
@@ -86,6 +87,14 @@ class Flow:
             self.earlier.append((self.sent_by, self.ticket))
             self.sent_by = route
         self.ticket = ticket
+
+    def unfinished(self) -> list[Span]:
+        """Return what the application was told of and has not consumed."""
+        spans = list(self.unread)
+        if self.read:
+            first = spans[0]
+            spans[0] = first.part(self.read, first.length - self.read)
+        return spans
 
     @property
     def holds(self) -> int:

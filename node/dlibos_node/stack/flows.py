@@ -147,10 +147,10 @@ class Flows:
         """The application has read `count` <= `flow.owing` bytes: release the buffers they fill, open the window."""
         flow.owing -= count
         unread, left = flow.unread, flow.read + count
-        while unread and left >= unread[0][0]:
-            length, lease = unread.popleft()
-            left -= length
-            self._port.release(lease)
+        while unread and left >= unread[0].length:
+            span = unread.popleft()
+            left -= span.length
+            self._port.release(span.lease)
         flow.read = left if unread else 0
         if flow.dead:
             self._bury(flow)
@@ -169,13 +169,32 @@ class Flows:
         flow.conn.abort(now)
         self._service(flow, now)
 
+    def dismiss(self, port: int, app: int) -> None:
+        """Give an application tile no new connections to a port; others that share it get those half open."""
+        listener = self.listeners.leave(port, app)
+        if listener is None:
+            return
+        for flow in self._flows.values():
+            if flow.app == app and not flow.established and flow.header.local_port == port:
+                flow.app = listener.next_app()
+
+    def rename(self, flow: Flow, app: int) -> None:
+        """Give a connection to another application tile, under a new handle: the old one's last words reach nobody."""
+        del self._handles[flow.handle]
+        flow.handle = self._new_handle()
+        self._handles[flow.handle] = flow
+        flow.app = app
+        flow.armed = flow.conn.deadline
+        if flow.armed < NEVER:
+            heapq.heappush(self._heap, (flow.armed, flow.handle))
+
     def abandon(self, app: int, now: int) -> None:
         """An application tile is gone: its listeners close, its connections are reset."""
         self.listeners.remove(app)
         for flow in [flow for flow in self._handles.values() if flow.app == app]:
             self.abort(flow, now)
-            for _, lease in flow.unread:
-                self._port.release(lease)
+            for span in flow.unread:
+                self._port.release(span.lease)
             flow.unread.clear()
             self._bury(flow)
 
@@ -216,7 +235,8 @@ class Flows:
             self._report(flow)  # before new payload goes out: what is acknowledged lay in what went out before
         outbox = conn.outbox
         if outbox:
-            port, header, route = self._port, flow.header, flow.route
+            port, header = self._port, flow.header
+            route = port.way(flow.route, flow.key)
             self.statistics.segments_out += len(outbox)
             for segment in outbox:
                 gso_size = segment.mss if segment.length > segment.mss else 0
@@ -233,7 +253,7 @@ class Flows:
         upcalls, events = self._upcalls, flow.conn.events
         for kind, value in events:
             if isinstance(value, Span):
-                flow.unread.append((value.length, value.lease))
+                flow.unread.append(value)
                 flow.owing += value.length
                 upcalls.received(flow, value)
             elif kind == event.ACKED:
@@ -275,12 +295,16 @@ class Flows:
         options = segment.options or NO_OPTIONS
         iss = self.initial_sequence(key, now)
         conn = Connection.passive(self.config, iss, segment.seq, segment.window, options, now, self.tcp_statistics)
-        self._last_handle = handle = (self._last_handle + 1) & 0xFFFF_FFFF
+        handle = self._new_handle()
         header = Header(key, self._interface.mac, segment.source_mac, self._interface.address)
         flow = Flow(key, handle, conn, header, listener.next_app(), segment.route)
         self._flows[key] = self._handles[handle] = flow
         listener.half_open += 1
         self._service(flow, now)
+
+    def _new_handle(self) -> int:
+        self._last_handle = (self._last_handle + 1) & 0xFFFF_FFFF
+        return self._last_handle
 
     def initial_sequence(self, key: int, now: int) -> int:
         """Return the initial sequence number for a 4-tuple."""

@@ -22,6 +22,12 @@ class Listener:
         self.turn = (self.turn + 1) % len(self.apps)
         return self.apps[self.turn]
 
+    def other_than(self, app: int) -> int | None:
+        """Return the tile that may have a connection of `app`, None when `app` alone is left."""
+        others = [number for number in self.apps if number != app]
+        self.turn += 1
+        return others[self.turn % len(others)] if others else None
+
 
 class Listeners:
     """All ports that are listened on."""
@@ -49,8 +55,17 @@ class Listeners:
 
     def remove(self, app: int) -> None:
         """Forget an application tile; a port that nobody shares any more is closed."""
-        for port, listener in list(self._ports.items()):
-            if app in listener.apps:
-                listener.apps.remove(app)
-            if not listener.apps:
-                del self._ports[port]
+        for port in list(self._ports):
+            self.leave(port, app)
+
+    def leave(self, port: int, app: int) -> Listener | None:
+        """Let `app` share a port no more; return the listener if others do, else the port is closed."""
+        listener = self._ports.get(port)
+        if listener is None:
+            return None
+        if app in listener.apps:
+            listener.apps.remove(app)
+        if listener.apps:
+            return listener
+        del self._ports[port]
+        return None

@@ -34,6 +34,9 @@ class Drop(enum.Enum):
 class Port(Protocol):
     """The tile's way out; `route` is the driver tile a frame leaves by."""
 
+    def way(self, route: int, key: int) -> int:
+        """Return the driver tile a frame of flow `key` leaves by now: `route`, or another if that has gone."""
+
     def transmit(self, route: int, header: bytes, spans: Sequence[Span], gso_size: int) -> int:
         """Send one frame: `header` (Ethernet up to the end of the transport header), then the spans' bytes.
 

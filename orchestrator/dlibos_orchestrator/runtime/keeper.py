@@ -2,8 +2,8 @@
 
 `python -m dlibos_orchestrator.runtime.keeper --dir DIR --ready-fd FD [--credentials-fd FD]`. A client that connects to
 the unix socket mesh.json names (nic.keeper) and proves that it is a driver tile (`callers`) gets one line of JSON,
-{"name": ..., "mtu": ...} or {"error": ...}, and with the former one new queue's descriptor (SCM_RIGHTS). One queue per
-connection. The namespace ends with the keeper and the last process that holds a queue.
+{"name": ..., "mtu": ...} or {"error": ...}, and with the former one new queue's descriptor (SCM_RIGHTS), detached. One
+queue per connection. The namespace ends with the keeper and the last process that holds a queue.
 """
 
 from __future__ import annotations
@@ -105,9 +105,10 @@ async def _read_line(client: socket.socket) -> bytes:
 
 
 def hand_out(client: socket.socket, mtu: int) -> Refusal | None:
-    """Give a client a queue, or the kernel's reason why there is none."""
+    """Give a client a queue, detached, or the kernel's reason why there is none."""
     try:
         queue = interface.open_tap_queue(interface.TAP_NAME)
+        interface.detach_queue(queue)  # it is given frames from its first moment on, and nobody reads them yet
     except OSError as error:
         client.send(line({"error": f"no queue of {interface.TAP_NAME}: {error.strerror}"}))
         return Refusal.DEVICE

@@ -35,6 +35,7 @@ class WebConnection:
     """The handler of one connection."""
 
     __slots__ = (
+        "_alone",
         "_backlog",
         "_connection",
         "_cutter",
@@ -59,6 +60,7 @@ class WebConnection:
         self._service: Final = service
         self._stage = BETWEEN
         self._held = self._eof = self._finished = False
+        self._alone = False  # the server is to end, and no other tile can have the connection
         self._idle_ticks = self._head_ticks = 0
         self._head: Final = HeadBuffer()
         self._parser: RequestParser | None = None
@@ -75,7 +77,7 @@ class WebConnection:
         raw = bytes(data)
         service = self._service
         service.statistics.bytes_received += len(raw)
-        if self._stage == BETWEEN and not self._held and len(raw) <= limits.KNOWN_HEAD:
+        if self._stage == BETWEEN and not self._held and len(raw) <= limits.KNOWN_HEAD and not self._alone:
             request = service.known.find(raw)
             if request is not None and request.prepared is not None and request.prepared.current():
                 self._idle_ticks = 0
@@ -84,6 +86,8 @@ class WebConnection:
                 # Nothing waits to be sent before it, or the connection would be held.
                 if not self._output.send(request.prepared.data) or self._connection.unacknowledged > limits.WINDOW:
                     self._hold()
+                elif service.retiring:
+                    self.part()
                 return
         if self._stage >= CLOSING:
             return
@@ -92,6 +96,8 @@ class WebConnection:
             self._backlog += raw
         else:
             self._advance(raw)
+            if service.retiring:
+                self.part()
 
     def sent(self) -> None:
         """Go on where the connection was held."""
@@ -111,6 +117,19 @@ class WebConnection:
         # What waited is delivered within `resume`, and the end of input lies behind it.
         if self._eof and not self._held:
             self._end_of_input()
+        if self._service.retiring:
+            self.part()
+
+    def part(self) -> None:
+        """In a server that is to end: let another tile have the connection if no request is under way.
+
+        Where nobody can, the next answer says that it is the last (RFC 9112 section 9.6).
+        """
+        if self._stage == BETWEEN and not (self._held or self._eof or self._alone):
+            self._connection.hand_over(self._kept)
+
+    def _kept(self, alone: bool) -> None:
+        self._alone = alone
 
     def eof(self) -> None:
         """Answer what is complete, then close."""
@@ -138,10 +157,17 @@ class WebConnection:
         elif self._idle_ticks >= limits.IDLE_TICKS:
             self._service.statistics.timeouts += 1
             self._expire()
+        elif self._alone and self._idle_ticks >= limits.RETIRING_TICKS and self._unused:
+            self._expire()
+
+    @property
+    def _unused(self) -> bool:
+        """No request is under way, and the client has all answers."""
+        return self._stage == BETWEEN and not self._held and not self._connection.unacknowledged
 
     def _expire(self) -> None:
         self._idle_ticks = 0
-        if self._stage == BETWEEN and not self._held and not self._connection.unacknowledged:
+        if self._unused:
             self._stage = CLOSING
             self._push()
         else:
@@ -278,7 +304,7 @@ class WebConnection:
 
     def _answer(self, request: Request, *, last: bool = False) -> None:
         prepared = request.prepared
-        if prepared is not None and prepared.current():
+        if prepared is not None and not self._alone and prepared.current():
             self._service.statistics.responses[2] += 1
             self._write(prepared.data)
             return
@@ -287,6 +313,7 @@ class WebConnection:
         if reader is not None:
             self._end_reader(request, reader)
             return
+        last = last or self._alone
         reply = routes.answer(request)
         self._service.statistics.responses[reply.status // 100] += 1
         self._write(routes.render(reply, request, last=last))

@@ -39,5 +39,7 @@ TICK: Final = 5.0
 """Seconds between two looks at the clock for all connections together."""
 IDLE_TICKS: Final = 15
 """Ticks without a byte either way after which a connection is ended."""
+RETIRING_TICKS: Final = 2
+"""The same in a server that is to end, for a connection that nobody else can take."""
 HEAD_TICKS: Final = 6
 """Ticks within which a request head must be complete, however steadily it drips; after that 408."""

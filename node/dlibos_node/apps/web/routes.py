@@ -93,7 +93,7 @@ class Routes:
     def render(self, reply: Reply, request: Request, *, last: bool) -> bytes:
         """Build the answer and, where the same request would get it again, keep it with the request."""
         data = render(reply, request, self._clock.field(), last=last)
-        if reply.status == 200 and request.keep_alive and request.length == 0 and self._lasting(reply):
+        if reply.status == 200 and not last and request.keep_alive and request.length == 0 and self._lasting(reply):
             request.prepared = Prepared(data, self._clock, reply.file)
         return data
 

@@ -40,7 +40,15 @@ class WebServer:
         self.statistics.accepted += 1
         self.statistics.open += 1
         self._watch()
+        if self._service.retiring:
+            handler.part()
         return handler
+
+    def retire(self) -> None:
+        """Hand every connection over between two requests, or close it with an answer where nobody else can take it."""
+        self._service.retiring = True
+        for handler in tuple(self._service.connections):
+            handler.part()
 
     def _watch(self) -> None:
         # One timer for all connections, and none while there are no connections.

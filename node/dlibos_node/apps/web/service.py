@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Service:
     """Resources, remembered requests, the Date, and the totals."""
 
-    __slots__ = ("clock", "connections", "known", "routes", "statistics")
+    __slots__ = ("clock", "connections", "known", "retiring", "routes", "statistics")
 
     def __init__(self, root: Path | None, clock: DateClock) -> None:
         self.clock: Final = clock
         self.routes: Final = Routes(root, clock)
         self.known: Final = KnownRequests()
         self.statistics: Final = WebStatistics()
+        self.retiring = False
+        """Connections go to other tiles of the port as soon as they can."""
         self.connections: Final[set[WebConnection]] = set()
         """Those that have not ended; each takes itself out."""

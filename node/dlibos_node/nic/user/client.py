@@ -94,6 +94,11 @@ class Client:
         self._flows: Final[dict[int, Flow]] = {}
         self._timers: Final[list[tuple[int, int]]] = []
 
+    @property
+    def idle(self) -> bool:
+        """Whether every connection is over, but for what waits in TIME-WAIT."""
+        return all(flow.connection.state == state.TIME_WAIT for flow in self._flows.values())
+
     def connect(self, mesh_port: int, handler: Handler, now: int) -> Flow | None:
         """Open a connection; what happens to it goes to `handler`. None when all ports are in use."""
         if not self._free:

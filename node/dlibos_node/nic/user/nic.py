@@ -27,9 +27,13 @@ Publish = tuple[str, int, int]
 
 
 class UserNic(MemoryDevice):
-    """A `Device` whose wire ends at a client host in this process. Needs the running event loop."""
+    """A `Device` whose wire ends at a client host in this process. Needs the running event loop.
 
-    __slots__ = ("_inbox", "_loop", "_servers", "_splices", "_timer", "_woken_at", "client")
+    Its connections live and die with it: no other driver tile can go on with them. So one that is to retire takes no
+    new ones (`quiesce`) and is `idle` when those it has have ended.
+    """
+
+    __slots__ = ("_inbox", "_loop", "_servers", "_starting", "_timer", "client")
 
     def __init__(self, link: Link, index: int) -> None:
         super().__init__(link.mtu, self._collect)
@@ -37,6 +41,7 @@ class UserNic(MemoryDevice):
         self._loop: Final = asyncio.get_running_loop()
         self._inbox: list[bytes] = []
         self._servers: Final[list[asyncio.Server]] = []
+        self._starting: Final[set[asyncio.Task[None]]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.client: Final = Client(link, range(first, first + _PORTS), self.deliver, self._wake)
 
@@ -46,18 +51,38 @@ class UserNic(MemoryDevice):
         return [int(server.sockets[0].getsockname()[1]) for server in self._servers if server.sockets]
 
     async def publish(self, host: str, host_port: int, mesh_port: int) -> None:
-        """Listen on `host`:`host_port` for connections to `mesh_port`; DeviceError when it cannot."""
+        """Bind `host`:`host_port` for connections to `mesh_port`, to listen once attached; DeviceError when taken."""
         factory = functools.partial(Splice, self.client, mesh_port)
         try:
-            server = await self._loop.create_server(factory, host, host_port, backlog=_BACKLOG, reuse_port=True)
+            server = await self._loop.create_server(
+                factory, host, host_port, backlog=_BACKLOG, reuse_port=True, start_serving=False
+            )
         except (OSError, OverflowError) as error:
             raise DeviceError(_cannot_listen(host, host_port, error)) from error
         self._servers.append(server)
 
-    def close(self) -> None:
-        """Stop listening, reset what is open, and drop what is on the wire."""
+    def attach(self) -> None:
+        """Listen on the published ports."""
+        for server in self._servers:
+            task = self._loop.create_task(server.start_serving())
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    def quiesce(self) -> None:
+        """Listen no more. A host connection that nobody has accepted by now is reset by the kernel."""
+        for task in self._starting:
+            task.cancel()
         for server in self._servers:
             server.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the in-memory client has no connection any more."""
+        return self.client.idle
+
+    def close(self) -> None:
+        """Stop listening, reset what is open, and drop what is on the wire."""
+        self.quiesce()
         if self._timer is not None:
             self._timer.cancel()
         self.client.abort(microseconds())
@@ -88,7 +113,7 @@ class UserNic(MemoryDevice):
 
 
 async def open_user_nic(publish: Sequence[Publish], link: Link, index: int) -> UserNic:
-    """Return a NIC that listens on the ports of `publish`; `index` of the driver sets its client ports apart.
+    """Return a NIC that is to listen on the ports of `publish`; `index` of the driver sets its client ports apart.
 
     Several drivers may publish the same ports: the kernel spreads connections over them. Raises DeviceError when a
     port cannot be had; nothing stays open then.
