@@ -35,6 +35,8 @@ class App:
             tags.SENT: (sockets.on_sent, 2),
             tags.PEER_CLOSED: (sockets.on_peer_closed, 1),
             tags.DEAD: (sockets.on_dead, 2),
+            tags.MOVING: (sockets.moves.on_moving, 2),
+            tags.MOVED: (sockets.moves.on_moved, 2),
         }
         self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
 

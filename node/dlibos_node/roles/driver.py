@@ -23,6 +23,7 @@ from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.dispatch import Dispatch
 from dlibos_node.roles.moderation import Moderation
 from dlibos_node.roles.reception import Reception
+from dlibos_node.roles.redirect import Redirect
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.rx import Received
 from dlibos_node.roles.steering import EVERYBODY, Steering
@@ -77,7 +78,13 @@ class Driver:
         ring_words: int,
         protected: bool,
     ) -> None:
-        table = {tags.TX: (self._transmit, 3), tags.RELEASE: (self._release, 1)}
+        self.redirect = Redirect(steering, memory, faults, self._stacks, flush, protected=protected)
+        table = {
+            tags.TX: (self._transmit, 3),
+            tags.RELEASE: (self._release, 1),
+            tags.STEER: (self.redirect.on_steer, 2),
+            tags.PASS: (self.redirect.on_pass, 2),
+        }
         self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
         self.memory = memory
         self.drops: Counter[Drop] = Counter()
@@ -97,6 +104,9 @@ class Driver:
         self._timer_set = False
         self._retiring = False
         self._done: Counter[int] = Counter()  # TX messages finished since the last TX_DONE, by stack tile
+
+    def _stacks(self) -> dict[int, Peer]:
+        return {number: target.peer for number, target in self._targets.items()}
 
     def _target(self, peer: Peer) -> _Target:
         return _Target(peer, Moderation(int(self._hold * 1e6), self._words))
@@ -262,6 +272,7 @@ class Driver:
         """A stack tile that went holds nothing any more."""
         if not peer.up:
             self.memory.reclaim(peer.number)
+        self.redirect.repair()
 
     def admit(self, peer: Peer) -> None:
         """A stack tile has joined the mesh."""
@@ -275,7 +286,8 @@ class Driver:
         self._done.pop(peer.number, None)
 
     def assign(self, owners: bytes) -> None:
-        """Stack tiles tell which buckets they give away (STEER): nothing to do here."""
+        """Stack tiles tell which buckets they give away (STEER); those of tiles that are gone are seen to here."""
+        self.redirect.assign(owners)
 
     def retire(self) -> None:
         """Take nothing new."""
