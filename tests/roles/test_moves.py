@@ -31,9 +31,11 @@ def test_a_connection_goes_on_at_another_stack_tile() -> None:
     for visitor in visitors:
         world.send(visitor, b" and after")
     assert [bytes(visitor.data) for visitor in visitors] == [b"before and after"] * 20
-    assert not first.departures.busy and not second.arrivals.busy
+    assert not first.departures.busy
+    assert not second.arrivals.busy
     assert first.departures.moved == second.arrivals.adopted > 0
-    assert first.held == bytes(BUCKETS // 8) and second.held == b"\xff" * (BUCKETS // 8)
+    assert first.held == bytes(BUCKETS // 8)
+    assert second.held == b"\xff" * (BUCKETS // 8)
     assert not world.chip.faults()
 
 
@@ -54,13 +56,14 @@ def test_every_state_moves_and_comes_to_its_end() -> None:
         server.handlers[visitors.index(visitor)].connection.close()
         world.settle_application()
         world.act(visitor, "shutdown")
-    world.lose = lambda _frame: True
-    opening = world.start()
-    world.lose = lambda _frame: False
-    world.resend(opening)
+    opening = world.half_open()
     world.assign(all_to(2))
     second = world.chip.stacks[1].host.flows
-    assert {flow.conn.state for flow in second} >= {state.ESTABLISHED, state.CLOSE_WAIT}
+    assert {flow.conn.state for flow in second} == {
+        state.ESTABLISHED,
+        state.CLOSE_WAIT,
+        state.SYN_RCVD,
+    }
     assert second.waiting == 2
     for visitor in unread:
         server.handlers[visitors.index(visitor)].connection.resume()
@@ -84,6 +87,7 @@ def test_buckets_to_and_fro_in_any_order_of_messages(seed: int, *, protected: bo
     world = MovingWorld(server.accept, stacks=3, drivers=2, apps=2, protected=protected, roll=roll)
     visitors = [world.connect() for _ in range(12)]
     sent = {id(visitor): bytearray() for visitor in visitors}
+    world.lazy = True
     for _ in range(12):
         world.assign(bytes(roll.choice(world.numbers) for _ in range(BUCKETS)), wait=False)
         for visitor in visitors:
@@ -95,6 +99,8 @@ def test_buckets_to_and_fro_in_any_order_of_messages(seed: int, *, protected: bo
             roll.choice([handler.connection.pause, handler.connection.resume])()
         world.steps(roll.randrange(200))
         world.one_holder()
+        world.pass_time(roll.choice([0, 0.02, 0.3]), step=0.02)
+    world.lazy = False
     finish(world, server, visitors)
     assert [visitor.data for visitor in visitors] == [sent[id(visitor)] for visitor in visitors]
     assert [visitor.reason for visitor in visitors] == [event.NORMAL] * 12
@@ -131,11 +137,13 @@ def test_a_stack_tile_that_dies_in_a_move_takes_nobody_else_with_it(seed: int) -
     for handler in paused:
         handler.connection.pause()
     move = {dead: other, other: dead}
+    world.lazy = True
     world.assign(bytes(move.get(owner, owner) for owner in world.chip.owners), wait=False)
     for visitor in visitors:
         world.send(visitor, b"y" * 5000)
     world.steps(roll.randrange(150))
     world.kill(dead)
+    world.lazy = False
     for handler in paused:
         handler.connection.resume()
     world.settle_application()
@@ -151,6 +159,4 @@ def test_a_stack_tile_that_dies_in_a_move_takes_nobody_else_with_it(seed: int) -
             world.act(visitor, "abort")
     world.pass_time(2, step=0.1)
     assert sum(driver.memory.in_use for driver in world.chip.drivers) == 0
-    assert sum(app.sockets.memory.in_use for app in world.chip.apps) == sum(
-        app.sockets.memory.in_use for app in world.chip.apps if len(app.sockets)
-    )
+    assert sum(app.sockets.memory.in_use for app in world.chip.apps) == 0
