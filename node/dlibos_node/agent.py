@@ -38,7 +38,9 @@ from dlibos_node.noc.link import Network
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.noc.route import Grid
+from dlibos_node.roles.app import App
 from dlibos_node.roles.role import Role
+from dlibos_node.roles.stack import Stack
 from dlibos_node.sockets.layer import Sockets
 
 log = logging.getLogger(__name__)
@@ -289,6 +291,11 @@ class Agent:
     def _look(self) -> None:
         if self._role is not None:
             self.status.drained = self._role.retired
+        if isinstance(self._role, Stack):
+            self.status.held = self._role.held
+            self.status.connections = len(self._role.host.flows)
+        elif isinstance(self._role, App):
+            self.status.connections = len(self._role.sockets)
         self.status.epoch = self.mesh.epoch
         self.status.linked[:] = sorted(peer.number for peer in self._network.peers.values() if peer.up)
 

@@ -115,6 +115,10 @@ def build_stack(
         secret=secrets.token_bytes(32),
         backlog=mesh.tunables.backlog,
         protected=parts.protected,
+        tile=parts.tile.tile,
+        owners=b"" if mesh.protection == mesh_pb2.PROTECTION_FUSED else mesh.owners,
+        first_handle=secrets.randbits(32),
+        neighbour=config.mac_address(nic.peer_mac, "nic.peer_mac") if nic.peer_mac else bytes(6),
         events=events,
     )
 

@@ -163,6 +163,7 @@ class TileCollector(Collector):
         yield self._drop_family(
             self._drops("driver", driver.drops)
             + self._drops("dispatch", driver.dispatch.drops)
+            + self._drops("redirect", driver.redirect.drops)
             + self._drops("nic", device.drops)
             + [(("driver", "no_buffer"), memory.overflowed)]
         )
@@ -199,6 +200,8 @@ class TileCollector(Collector):
             + self._drops("dispatch", stack.dispatch.drops)
             + self._drops("host", stack.host.drops)
             + self._drops("tcp", tcp.dropped())
+            + self._drops("departures", stack.departures.drops)
+            + self._drops("orphans", stack.orphans.drops)
             + [(("tx", "unroutable"), stack.port.unroutable)]
         )
 

@@ -175,13 +175,13 @@ def receive_from_another_domain(attack: Attack) -> None:
     app = attack.chip.apps[1].sockets
     key = next(iter(app._sockets))
     other = descriptor.lease(descriptor.partition_number(DRIVER, 1 if (NEIGHBOUR % 2 + 1) == 2 else 2), 0)
-    attack.say(key >> 32, NEIGHBOUR, tags.EVENTS, tags.RECV, key & 0xFFFF_FFFF, 8, other)
+    attack.say(key >> 32, NEIGHBOUR, tags.EVENTS, tags.RECV, key, 8, other)
     attack.visitors = [visitor for visitor in attack.visitors if visitor.reason is None]  # one of its own paid for it
 
 
 def acknowledge_what_was_not_sent(attack: Attack) -> None:
     key = next(iter(attack.chip.apps[1].sockets._sockets))
-    attack.say(key >> 32, NEIGHBOUR, tags.EVENTS, tags.SENT, key & 0xFFFF_FFFF, 1 << 20)
+    attack.say(key >> 32, NEIGHBOUR, tags.EVENTS, tags.SENT, key, 1 << 20)
 
 
 # --- driver tiles ---------------------------------------------------------------------------------------------------

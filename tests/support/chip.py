@@ -33,6 +33,7 @@ from dlibos_node.stack.interface import Interface
 from dlibos_node.tcp.config import TcpConfig
 
 MAC = bytes.fromhex("02d1b0000002")
+PEER_MAC = bytes.fromhex("02d1b0000001")
 ADDRESS = 0x0A4D0002  # 10.77.0.2
 QUEUE_WORDS = 8192
 BUCKETS = 64
@@ -127,6 +128,7 @@ class Chip:
             self.tiles[drivers : drivers + stacks],
             self.tiles[drivers + stacks :],
         ]
+        self.owners = bytes(kinds[1][bucket % stacks].number for bucket in range(BUCKETS))
         self._link(kinds[0], "driver", kinds[1], "stack")
         self._link(kinds[1], "stack", kinds[2], "app")
         self._link(kinds[1], "stack", kinds[1], "stack")
@@ -174,7 +176,7 @@ class Chip:
         driver = Driver(
             device,
             reception,
-            Steering([stacks[bucket % len(stacks)].number for bucket in range(BUCKETS)]),
+            Steering(self.owners),
             tile.queues,
             stacks,
             tile.foreign,
@@ -207,6 +209,9 @@ class Chip:
             secret=b"k" * 32,
             backlog=backlog,
             protected=self.protected,
+            tile=tile.number,
+            owners=self.owners,
+            neighbour=PEER_MAC,
         )
         tile.role = stack
         return stack

@@ -47,7 +47,7 @@ def handle_of(tile: CompromisedTile) -> int:
 
 def _strangers(tile: CompromisedTile) -> Iterator[int]:
     """Yield handles that are not one's own, among which the other domain's connections are."""
-    mine = {key & descriptor.LOW32 for key in role_of(tile).sockets._sockets}
+    mine = set(role_of(tile).sockets._sockets)
     last = handle_of(tile)
     yield from (handle for handle in range(max(1, last - RECENT), last + 16) if handle not in mine)
 

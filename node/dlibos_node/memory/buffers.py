@@ -86,16 +86,27 @@ class Buffers:
     def release(self, word: int, tile: int) -> Fault | None:
         """Take a lease back from `tile`; the reason if that is not its to give. Any offset inside names the buffer."""
         slot = ((word & descriptor.LOW32) - self.base) // self.size
+        fault = self._refuses(slot, word, tile)
+        if fault is None:
+            self.put(slot)
+        return fault
+
+    def pass_on(self, word: int, tile: int, to: int) -> Fault | None:
+        """Make a lease of `tile` another's; the reason if that is not its to give. Descriptors of it stay good."""
+        slot = ((word & descriptor.LOW32) - self.base) // self.size
+        fault = self._refuses(slot, word, tile)
+        if fault is None:
+            self._holder[slot] = to
+        return fault
+
+    def _refuses(self, slot: int, word: int, tile: int) -> Fault | None:
         if word >> 48 != self.number:
             return Fault.PARTITION
         if not 0 <= slot < self.count:
             return Fault.BOUNDS
         if word >> 32 & 0xFFFF != self._generation[slot]:
             return Fault.GENERATION
-        if self._holder[slot] != tile:
-            return Fault.HOLDER
-        self.put(slot)
-        return None
+        return None if self._holder[slot] == tile else Fault.HOLDER
 
     def release_unchecked(self, word: int) -> None:
         """Take a buffer back on the word of whoever says so (the unprotected mode). May raise IndexError."""

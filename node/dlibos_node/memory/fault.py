@@ -18,6 +18,8 @@ class Fault(enum.Enum):
     ROLE = "wrong_role"  # a message that a tile of this role never sends
     PORT = "port_of_another_domain"
     GONE = "memory_gone"  # its owner's process has ended: no breach
+    BUCKET = "bucket_of_another"
+    STATE = "impossible_state"  # a connection to adopt that cannot be, or is here already
 
 
 CODES: Final = {fault: number for number, fault in enumerate(Fault, 1)}

@@ -19,16 +19,17 @@
     any     any     FAULT       2      reason (memory.fault.CODES), tag of the message that was refused
   while tiles come, drain and go:
     stack   driver  STEER       1      serial, stack tile, then buckets, four a word (lowest first; NO_BUCKET fills up)
+                                       serial 0: they came here by mistake; no answer is wanted
     driver  stack   STEERED     0      serial: frames for those buckets go there; none comes to the sender any more
     stack   driver  PASS        2      stack tile, then release words: the sender's leases are that tile's now
-    driver  stack   PASSED      2      number of PASS messages obeyed, in their order
+    driver  stack   PASSED      2      stack tile, then release words: that tile's leases are the receiver's now
     stack   stack   ADOPT       0      connection, part | parts << 32, then words of its state (stack.transfer)
     stack   stack   ADOPTED     0      connection: it is the sender's now
     stack   stack   TIME_WAIT   0      words of a connection that is over (stack.transfer)
     stack   stack   BUCKETS     0      buckets, four a word: they and all their connections are the receiver's now
     stack   app     MOVING      0      connection, stack tile: it will be served there; say no more about it here
     app     stack   MOVE        1      connection: nothing follows from here
-    stack   app     MOVED       0      connection: the new stack tile serves it, go on there
+    stack   app     MOVED       0      connection, bytes told of and not consumed: the new stack tile serves it
     app     stack   LEFT        1      connection: it goes on elsewhere, to the stack tile that served it before
     app     stack   ORPHANS     1      peer address << 32 | peer port << 16 | local port of each connection that a dead
                                        stack tile left behind: its client is to be told
@@ -92,6 +93,24 @@ TIME_WAIT: Final = 50
 BUCKETS: Final = 51
 
 NO_BUCKET: Final = 0xFFFF  # fills the last word of a list of buckets
+BUCKETS_A_WORD: Final = 4
+
+
+def bucket_words(buckets: list[int]) -> list[int]:
+    """Pack buckets, four a word, lowest first."""
+    padded = [*buckets, *[NO_BUCKET] * (-len(buckets) % BUCKETS_A_WORD)]
+    return [
+        padded[i] | padded[i + 1] << 16 | padded[i + 2] << 32 | padded[i + 3] << 48
+        for i in range(0, len(padded), BUCKETS_A_WORD)
+    ]
+
+
+def buckets_of(words: list[int]) -> list[int]:
+    """Unpack buckets."""
+    every = [word >> shift & 0xFFFF for word in words for shift in (0, 16, 32, 48)]
+    return [bucket for bucket in every if bucket != NO_BUCKET]
+
+
 HANDED_OVER: Final = 16  # reason of a DEAD: another application tile has the connection; the client noticed nothing
 
 # why a connection was not handed over

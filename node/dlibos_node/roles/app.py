@@ -38,6 +38,8 @@ class App:
             tags.DEAD: (sockets.on_dead, 2),
             tags.UNLISTENED: (sockets.on_unlistened, 1),
             tags.KEPT: (sockets.on_kept, 2),
+            tags.MOVING: (sockets.moves.on_moving, 2),
+            tags.MOVED: (sockets.moves.on_moved, 2),
         }
         self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
 

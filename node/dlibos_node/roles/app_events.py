@@ -41,6 +41,8 @@ class AppEvents:
         self._apps = {number: _Application(peer) for number, peer in peers.items()}
         self._port = port
         self._late: deque[_Late] = deque()
+        self._moving: set[int] = set()  # handles of connections that are about to go to another stack tile
+        self.ended: list[int] = []  # those of them that have ended instead
 
     def admit(self, peer: Peer) -> None:
         """An application tile has joined the mesh."""
@@ -63,7 +65,7 @@ class AppEvents:
 
     def sent(self, flow: Flow, count: int) -> None:
         """SENT, when the frame is done."""
-        if self._late or not self._left(flow):
+        if self._late or not self.left(flow):
             self._late.append((flow, count, 0, self._ways(flow)))
         else:
             self._apps[flow.app].sent += (flow.handle, count)
@@ -74,7 +76,9 @@ class AppEvents:
 
     def dead(self, flow: Flow, reason: int) -> None:
         """DEAD."""
-        if self._late or not self._left(flow):
+        if flow.handle in self._moving:
+            self.ended.append(flow.handle)
+        if self._late or not self.left(flow):
             self._late.append((flow, _DEAD, reason, self._ways(flow)))
         else:
             self._end(flow, reason)
@@ -100,11 +104,47 @@ class AppEvents:
         self._late = deque([late for late in self._late if late[0].app != app])
         self._apps[app].sent.clear()
 
-    def _left(self, flow: Flow) -> bool:
+    # --- connections that move ----------------------------------------------------------------------------------
+
+    def hold(self, flow: Flow) -> int:
+        """Report no more of a connection but its end; return how many acknowledged bytes were not reported."""
+        app = self._apps[flow.app]
+        if app.sent:
+            app.peer.post_all(tags.EVENTS, tags.SENT, app.sent, 2)
+        self._moving.add(flow.handle)
+        late, self._late = self._late, deque()
+        count = 0
+        for entry in late:
+            if entry[0] is flow:
+                count += entry[1]
+            else:
+                self._late.append(entry)
+        return count
+
+    def moves(self, flow: Flow) -> bool:
+        """Whether a connection is about to go."""
+        return flow.handle in self._moving
+
+    def let_go(self, handle: int) -> None:
+        """It has gone, or ended."""
+        self._moving.discard(handle)
+
+    def moved(self, flow: Flow, acknowledged: int) -> None:
+        """MOVED: it has come; then what was not reported where it comes from."""
+        app = self._apps[flow.app]
+        app.peer.post(tags.EVENTS, tags.MOVED, flow.handle, flow.owing)
+        if acknowledged:
+            app.peer.post(tags.EVENTS, tags.SENT, flow.handle, acknowledged)
+
+    def left(self, flow: Flow) -> bool:
+        """Whether no driver tile reads the connection's payload any more."""
+        if flow.earlier:
+            flow.earlier = [(way, ticket) for way, ticket in flow.earlier if not self._port.finished(way, ticket)]
         return not flow.earlier and self._port.finished(flow.sent_by, flow.ticket)
 
+    # --- inside -------------------------------------------------------------------------------------------------
+
     def _ways(self, flow: Flow) -> list[tuple[int, int]]:
-        flow.earlier = [(way, ticket) for way, ticket in flow.earlier if not self._port.finished(way, ticket)]
         return [*flow.earlier, (flow.sent_by, flow.ticket)]
 
     def _release_late(self) -> None:

@@ -23,6 +23,7 @@ from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.dispatch import Dispatch
 from dlibos_node.roles.moderation import Moderation
 from dlibos_node.roles.reception import Reception
+from dlibos_node.roles.redirect import Redirect
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.rx import Received
 from dlibos_node.roles.steering import EVERYBODY, Steering
@@ -78,10 +79,13 @@ class Driver:
         ring_words: int,
         protected: bool,
     ) -> None:
+        self.redirect = Redirect(steering, memory, faults, self._by_number, flush, protected=protected)
         table = {
             tags.TX: (self._transmit, 3),
             tags.RELEASE: (self._release, 1),
             tags.WITHDRAWN: (self._withdrawn, 0),
+            tags.STEER: (self.redirect.on_steer, 2),
+            tags.PASS: (self.redirect.on_pass, 2),
         }
         self.dispatch = Dispatch(queues, {"stack": table}, stacks, faults, protected=protected)
         self.memory = memory
@@ -102,6 +106,9 @@ class Driver:
         self._timer_set = False
         self._withdrawal: Withdrawal | None = None
         self._done: Counter[int] = Counter()  # TX messages finished since the last TX_DONE, by stack tile
+
+    def _by_number(self) -> dict[int, Peer]:
+        return {number: target.peer for number, target in self._targets.items()}
 
     def _target(self, peer: Peer) -> _Target:
         return _Target(peer, Moderation(int(self._hold * 1e6), self._words))
@@ -279,6 +286,7 @@ class Driver:
         elif self._withdrawal is not None:
             self._withdrawal.answered(peer.number)
             self._withdrawal.step()
+        self.redirect.repair()
 
     def admit(self, peer: Peer) -> None:
         """A stack tile has joined the mesh."""
@@ -292,7 +300,8 @@ class Driver:
         self._done.pop(peer.number, None)
 
     def assign(self, owners: bytes) -> None:
-        """Stack tiles tell which buckets they give away (STEER): nothing to do here."""
+        """Stack tiles tell which buckets they give away (STEER); those of tiles that are gone are seen to here."""
+        self.redirect.assign(owners)
 
     def retire(self) -> None:
         """Leave the wire to other driver tiles (`withdrawal`)."""

@@ -41,8 +41,8 @@ class HandOvers:
 
     def _decide(self, flow: Flow) -> bool:
         """Whether nothing is left to wait for."""
-        if flow.dead:
-            return True  # its application tile hears of the end, or is gone
+        if flow.dead or self._events.moves(flow):
+            return True  # its application tile hears of the end, is gone, or asks again where the connection goes
         if flow.conn.state != state.ESTABLISHED:
             self._keep(flow, tags.KEPT_CLOSING)
             return True

@@ -63,6 +63,11 @@ class Reception:
         memory = self._by_number.get(word >> 48)
         return Fault.PARTITION if memory is None else memory.release(word, tile)
 
+    def pass_on(self, word: int, tile: int, to: int) -> Fault | None:
+        """Make a lease of stack tile `tile` that of stack tile `to`, or say why not."""
+        memory = self._by_number.get(word >> 48)
+        return Fault.PARTITION if memory is None else memory.pass_on(word, tile, to)
+
     def release_unchecked(self, word: int) -> None:
         """Take a lease back from whoever gives it (the unprotected mode). May raise KeyError, IndexError."""
         self._by_number[word >> 48].release_unchecked(word)

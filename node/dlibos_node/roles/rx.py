@@ -103,6 +103,11 @@ class RxMemory:
         pool = self.small if word & LOW32 < self.small.end else self.large
         return pool.release(word, tile)
 
+    def pass_on(self, word: int, tile: int, to: int) -> Fault | None:
+        """Make a lease of one stack tile another's."""
+        pool = self.small if word & LOW32 < self.small.end else self.large
+        return pool.pass_on(word, tile, to)
+
     def release_unchecked(self, word: int) -> None:
         """Take a lease back from whoever gives it (the unprotected mode)."""
         pool = self.small if word & LOW32 < self.small.end else self.large

@@ -17,10 +17,15 @@ from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.roles.app_events import AppEvents
+from dlibos_node.roles.arrivals import Arrivals
+from dlibos_node.roles.departures import Departures
 from dlibos_node.roles.dispatch import Dispatch, Table
 from dlibos_node.roles.handing_over import HandOvers
+from dlibos_node.roles.orphans import Orphans
 from dlibos_node.roles.role import Clock
 from dlibos_node.roles.tx import FRAME_SIZE, TxPort
+from dlibos_node.stack import transfer
+from dlibos_node.stack.buckets import Buckets
 from dlibos_node.stack.flow import Flow
 from dlibos_node.stack.host import Frame, Host
 from dlibos_node.stack.interface import Interface
@@ -64,15 +69,35 @@ class Stack:
         secret: bytes,
         backlog: int,
         protected: bool,
+        tile: int = 0,
+        owners: bytes = b"",
+        first_handle: int = 0,
+        neighbour: bytes = bytes(6),
         events: AppEvents | None = None,
     ) -> None:
-        """`events`: who is told what happens to connections; the tiles of `apps`, by messages, unless given."""
+        """`owners`: the bucket table, of which `tile` has its own; a stack that is alone needs none.
+
+        `first_handle`: what the tile's connections are counted from, other in each process (32 bits); `neighbour` is
+        the next hop's MAC; `events`: who is told what happens to connections: the tiles of `apps` unless given.
+        """
         self.drops: Counter[Drop] = Counter()
         self.port = port
         self._events = events or AppEvents(apps, port)
-        self.host = Host(interface, port, self._events, config, secret=secret, backlog=backlog, longest=FRAME_SIZE)
+        self.host = Host(
+            interface,
+            port,
+            self._events,
+            config,
+            secret=secret,
+            backlog=backlog,
+            longest=FRAME_SIZE,
+            buckets=Buckets(tile, interface.address, owners),
+            first_handle=tile << 32 | first_handle,
+            expects=self._expects,
+        )
         self._apps = dict(apps)
         self.hand_overs = HandOvers(self.host.flows, self._events, self._apps)
+        self._stacks = dict(stacks)
         self._foreign = foreign
         self._partitions = foreign.partitions
         self._ports = ports
@@ -83,8 +108,28 @@ class Stack:
         self._flush = flush
         self._armed = NEVER
         self._retiring = False
+        self.departures = Departures(self.host, port, self._events, self._stacks, self._apps, faults)
+        self.arrivals = Arrivals(
+            self.host,
+            port,
+            self._events,
+            self._stacks,
+            self._apps,
+            ports,
+            faults,
+            self._examine,
+            self.departures.plan,
+            protected=protected,
+        )
+        self.orphans = Orphans(self.host, port, ports, faults, neighbour, protected=protected)
         tables: dict[str, Table] = {
-            "driver": {tags.RX: (self._receive, 2), tags.TX_DONE: (self._done, 1), tags.WITHDRAW: (self._withdraw, 0)},
+            "driver": {
+                tags.RX: (self._receive, 2),
+                tags.TX_DONE: (self._done, 1),
+                tags.WITHDRAW: (self._withdraw, 0),
+                tags.STEERED: (self.departures.on_steered, 1),
+                tags.PASSED: (self.arrivals.on_passed, 1),
+            },
             "app": {
                 tags.LISTEN: (self._listen, 2),
                 tags.SEND: (self._send, 3),
@@ -93,8 +138,16 @@ class Stack:
                 tags.ABORT: (self._abort, 1),
                 tags.UNLISTEN: (self._unlisten, 1),
                 tags.HAND_OVER: (self._hand_over, 1),
+                tags.MOVE: (self.departures.on_move, 1),
+                tags.LEFT: (self.departures.on_left, 1),
+                tags.ORPHANS: (self.orphans.on_orphans, 1),
             },
-            "stack": {},
+            "stack": {
+                tags.ADOPT: (self.arrivals.on_adopt, 3),
+                tags.ADOPTED: (self.departures.on_adopted, 1),
+                tags.TIME_WAIT: (self.arrivals.on_time_wait, transfer.RECORD),
+                tags.BUCKETS: (self.arrivals.on_buckets, 1),
+            },
         }
         peers = [*drivers.values(), *apps.values(), *stacks.values()]
         self.dispatch = Dispatch(queues, tables, peers, faults, protected=protected)
@@ -111,12 +164,19 @@ class Stack:
         self._finish()
 
     def _finish(self) -> None:
+        if self.departures.busy:
+            self.departures.advance(self._now())
+        self.departures.correct()
         self._events.flush()
         if self.hand_overs.waiting:
             self.hand_overs.run()
         self.port.flush_releases()
         self._arm()
         self._flush()
+
+    def _expects(self, port: int) -> bool:
+        """Whether a port is an application's, which has not come up yet if nobody listens on it."""
+        return any(port in ports for ports in self._ports.values())
 
     # --- driver tiles -------------------------------------------------------------------------------------------
 
@@ -238,17 +298,35 @@ class Stack:
     # --- links --------------------------------------------------------------------------------------------------
 
     def changed(self, peer: Peer) -> None:
-        """A driver tile's buffers, or an application tile's connections, begin or end with its link."""
-        if peer.number in self._apps:
-            if not peer.up:
-                self._events.forget(peer.number)
-                self.host.flows.abandon(peer.number, self._now())
-                self._finish()
+        """A driver tile's buffers, an application tile's connections, or moves begin or end with a link."""
+        now = self._now()
+        if peer.role == "app":
+            self._app_changed(peer, now)
         elif peer.role == "driver":
-            if peer.up:
-                self.port.attach(peer)
-            else:
-                self.port.detach(peer.number)
+            self._driver_changed(peer, now)
+        elif peer.up:
+            self.departures.plan(now)
+        else:
+            self.departures.stack_gone(peer.number, now)
+            self.arrivals.stack_gone(peer.number, now)
+        self._finish()
+
+    def _app_changed(self, peer: Peer, now: int) -> None:
+        if not peer.up:
+            self._events.forget(peer.number)
+            self.host.flows.abandon(peer.number, now)
+            self.departures.app_gone(peer.number)
+        self.arrivals.app_changed(peer, now)
+
+    def _driver_changed(self, peer: Peer, now: int) -> None:
+        if peer.up:
+            self.port.attach(peer)
+            self.orphans.knock()
+        else:
+            self.port.detach(peer.number)
+            self.host.custody.forget(peer.number)
+            self.departures.driver_gone(peer.number, now)
+            self.arrivals.driver_gone(now)
 
     def admit(self, peer: Peer) -> None:
         """A driver, application or stack tile has joined the mesh."""
@@ -256,24 +334,38 @@ class Stack:
         if peer.role == "app":
             self._apps[peer.number] = peer
             self._events.admit(peer)
+        elif peer.role == "stack":
+            self._stacks[peer.number] = peer
 
     def dismiss(self, peer: Peer) -> None:
         """It has left."""
         self.dispatch.dismiss(peer)
+        self._stacks.pop(peer.number, None)
         if self._apps.pop(peer.number, None) is not None:
+            self.arrivals.app_left(peer.number, self._now())
             self._events.dismiss(peer.number)
 
     def assign(self, owners: bytes) -> None:
-        """The bucket table is to become this."""
+        """Give away the buckets that are to be another's."""
+        self.host.buckets.owners = owners
+        self.departures.plan(self._now())
+        self._finish()
 
     def retire(self) -> None:
-        """Take nothing new."""
+        """Take nothing new: that is what `assign` has done, which gave the buckets to others."""
         self._retiring = True
 
     @property
     def retired(self) -> bool:
-        """Whether nothing is left."""
-        return False
+        """Whether it was told to retire, has neither bucket nor connection, and nobody waits for its memory."""
+        moving = self.departures.busy or self.arrivals.busy
+        left = self.host.buckets.held or len(self.host.flows) or self.port.in_use or self.port.leases
+        return self._retiring and not moving and not left
+
+    @property
+    def held(self) -> bytes:
+        """The buckets whose token is here: bucket b is bit b % 8 of byte b / 8."""
+        return self.host.buckets.bitmap
 
     def close(self) -> None:
         """Nothing outlives the process."""
@@ -281,12 +373,15 @@ class Stack:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        deadline = self.host.flows.next_deadline()
+        deadline = min(self.host.flows.next_deadline(), self.host.custody.deadline, self.arrivals.deadline)
         if deadline < self._armed:
             self._armed = deadline
             self._clock.call_at(deadline / 1e6, self._ring)
 
     def _ring(self) -> None:
         self._armed = NEVER
-        self.host.flows.on_timer(self._now())
+        now = self._now()
+        self.host.flows.on_timer(now)
+        self.host.custody.expire(now)
+        self.arrivals.expire(now)
         self._finish()

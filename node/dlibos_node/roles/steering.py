@@ -6,6 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from dlibos_node.wire import flow_hash
+
 # Ethertype | version, header length | fragment field | protocol | source | target | ports
 _TUPLE: Final = struct.Struct("!12xHBx4xHxB2xIIHH")
 _NEEDED: Final = _TUPLE.size
@@ -13,7 +15,6 @@ IPV4: Final = 0x0800
 ARP: Final = 0x0806
 _ARP_BYTES: Final = ARP.to_bytes(2, "big")
 _TCP_UDP: Final = (6, 17)
-_MIX: Final = 0x9E37_79B1  # 2^32 / golden ratio: spreads neighbouring addresses and ports (Knuth, TAOCP 6.4)
 EVERYBODY: Final = -1
 NO_PORT: Final = -1
 _IP: Final = 14  # Ethernet header
@@ -56,7 +57,6 @@ class Steering:
             return EVERYBODY
         if ethertype != IPV4:
             return self.buckets[0]
-        key: int = source ^ target
-        if version == 0x45 and protocol in _TCP_UDP and not fragment & 0x3FFF:
-            key ^= (sport ^ dport) * 0x10001
-        return self.buckets[(key * _MIX & 0xFFFF_FFFF) * len(self.buckets) >> 32]
+        whole = version == 0x45 and protocol in _TCP_UDP and not fragment & 0x3FFF
+        ports: int = sport ^ dport if whole else 0
+        return self.buckets[flow_hash.bucket(source ^ target, ports, len(self.buckets))]

@@ -165,6 +165,28 @@ class TxPort:
         else:
             held.large -= 1
 
+    def passed(self, lease: int) -> Peer | None:
+        """Note that a lease is to become another stack tile's; the driver tile to tell, None if that has gone."""
+        number = lease >> 48
+        way, held = self._ways.get(descriptor.owner(number)), self._held.get(number)
+        if way is None or held is None:
+            return None
+        if lease & descriptor.LOW32 < _LARGE_AT:
+            held.small -= 1
+        else:
+            held.large -= 1
+        return way.peer
+
+    @property
+    def leases(self) -> int:
+        """Receive buffers that are this stack's to release."""
+        return sum(held.small + held.large for held in self._held.values())
+
+    @property
+    def drivers(self) -> list[Peer]:
+        """The driver tiles whose links are up."""
+        return [way.peer for way in self._ways.values()]
+
     def short(self, lease: int) -> bool:
         """Whether this stack holds its share of the RX partition that a frame lies in."""
         held = self._held.get(lease >> 48)

@@ -17,6 +17,7 @@ from dlibos_node.noc.faults import Faults
 from dlibos_node.noc.peer import Peer
 from dlibos_node.sockets.api import Accept
 from dlibos_node.sockets.buffers import AppMemory
+from dlibos_node.sockets.moves import Moves
 from dlibos_node.sockets.socket import Socket
 from dlibos_node.wire import ipv4
 
@@ -67,6 +68,7 @@ class Sockets:
         self._port = 0
         self.retiring = False
         self._parting: set[int] = set()  # stack tiles that may yet send a connection
+        self.moves = Moves(self._stacks, self._sockets, self._consumed, faults, protected=protected)
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -104,19 +106,21 @@ class Sockets:
     def dismiss(self, number: int) -> None:
         """It has left, and its connections with it."""
         del self._stacks[number], self._consumed[number]
+        self.moves.dismiss(number)
 
     def attach(self, stack: Peer) -> None:
         """A stack tile is up and may send connections."""
         if self._accept is not None and not self.retiring:
             stack.post(tags.COMMANDS, tags.LISTEN, self._port, 0)
+        self.moves.attach(stack)
 
     def detach(self, number: int) -> None:
         """A stack tile went, and its connections with it."""
         self.listening.discard(number)
         self._parting.discard(number)
-        for key, socket in list(self._sockets.items()):
-            if key >> 32 == number:
-                self._end(key, socket, reset=True)
+        for socket in self.moves.lost(number):
+            self._end(socket, reset=True)
+            self.moves.ended(socket, number)
 
     # --- events, by tag (noc.tags); called with the source tile, the payload words and the time ------------------
 
@@ -140,7 +144,10 @@ class Sockets:
         handle, ends = payload[0], payload[1]
         stack = self._stacks[source]
         peer = ipv4.text(ends >> 32), ends >> 16 & 0xFFFF
-        socket = Socket(handle, peer, stack, self.memory, self._consumed[source], self._refused, self._asking)
+        socket = Socket(handle, peer, stack, self.memory, self._consumed[source], self._refused, self._asking, ends)
+        if handle in self._sockets:
+            self._faults.report(source, Fault.CONNECTION, tags.CONNECTED)
+            return
         if self._accept is None:
             stack.post(tags.COMMANDS, tags.ABORT, handle)
             return
@@ -150,17 +157,19 @@ class Sockets:
             self._failed(socket)
             return
         self.accepted += 1
-        self._sockets[source << 32 | handle] = socket
+        self._sockets[handle] = socket
 
     def on_recv(self, source: int, payload: list[int], _now: int) -> None:
         """RECV: the payload is read where it lies."""
         handle, place, lease = payload[0], payload[1], payload[2]
-        socket = self._sockets.get(source << 32 | handle)
+        socket = self._sockets.get(handle)
         partition = self._partitions.get(lease >> 48)
         offset, length = place >> 32, place & LOW32
         if socket is None:
             self.drops[Drop.CLOSED] += 1
             self._consumed[source] += (handle, length)
+        elif self._foreign_to(source, socket, tags.RECV):
+            return
         elif partition is None or (self._protected and self._refuses(source, partition, place, lease)):
             self._unreadable(source, handle, length, lease >> 48, partition)
         else:
@@ -181,16 +190,18 @@ class Sockets:
         if partition is None:
             self._faults.report(source, self._foreign.missing(number), tags.RECV)
         self._consumed[source] += (handle, length)
-        self._sockets[source << 32 | handle].abort()
+        self._sockets[handle].abort()
 
     def on_sent(self, source: int, payload: list[int], _now: int) -> None:
         """SENT."""
         if self._protected:
             self._checked.counts += len(payload) >> 1
         for i in range(0, len(payload) - 1, 2):
-            socket = self._sockets.get(source << 32 | payload[i])
+            socket = self._sockets.get(payload[i])
             if socket is None:
                 self.drops[Drop.CLOSED] += 1
+            elif self._foreign_to(source, socket, tags.SENT):
+                continue
             elif self._protected and payload[i + 1] > socket.unacknowledged:
                 self._faults.report(source, Fault.EXCESS, tags.SENT)
             else:
@@ -199,23 +210,32 @@ class Sockets:
 
     def on_peer_closed(self, source: int, payload: list[int], _now: int) -> None:
         """PEER_CLOSED."""
-        socket = self._sockets.get(source << 32 | payload[0])
-        if socket is not None:
+        socket = self._sockets.get(payload[0])
+        if socket is not None and not self._foreign_to(source, socket, tags.PEER_CLOSED):
             self._call(socket, socket.peer_closed_)
 
     def on_dead(self, source: int, payload: list[int], _now: int) -> None:
         """DEAD."""
-        key = source << 32 | payload[0]
-        socket = self._sockets.get(key)
-        if socket is not None:
-            self._end(key, socket, reset=payload[1] not in _ORDERLY, handed_over=payload[1] == tags.HANDED_OVER)
+        socket = self._sockets.get(payload[0])
+        if socket is not None and not self._foreign_to(source, socket, tags.DEAD):
+            self._end(socket, reset=payload[1] not in _ORDERLY, handed_over=payload[1] == tags.HANDED_OVER)
+            self.moves.dead(socket)
 
     def on_kept(self, source: int, payload: list[int], _now: int) -> None:
         """KEPT."""
-        socket = self._sockets.get(source << 32 | payload[0])
-        if socket is not None:
+        socket = self._sockets.get(payload[0])
+        if socket is not None and not self._foreign_to(source, socket, tags.KEPT):
             alone = payload[1] == tags.KEPT_ALONE
             self._call(socket, lambda: socket.kept_(alone))
+
+    def _foreign_to(self, source: int, socket: Socket, tag: int) -> bool:
+        """Whether the stack tile does not serve this connection: then it may say nothing of it."""
+        if not self._protected or (socket.stack.number == source and not self.moves.under_way):
+            return False
+        if self.moves.serves(source, socket):
+            return False
+        self._faults.report(source, Fault.CONNECTION, tag)
+        return True
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -238,8 +258,8 @@ class Sockets:
             socket = refused.popleft()
             self._call(socket, socket.offered_)
 
-    def _end(self, key: int, socket: Socket, *, reset: bool, handed_over: bool = False) -> None:
-        del self._sockets[key]
+    def _end(self, socket: Socket, *, reset: bool, handed_over: bool = False) -> None:
+        del self._sockets[socket.handle]
         socket.end_(handed_over=handed_over)
         try:
             socket.handler.closed(reset)

@@ -28,12 +28,13 @@ class Socket:
         "_refused",
         "_reserved",
         "_send_header",
-        "_stack",
         "_waits",
         "alive",
+        "ends",
         "handle",
         "handler",
         "peer",
+        "stack",
         "unacknowledged",
         "wanted",
     )
@@ -49,16 +50,18 @@ class Socket:
         consumed: list[int],
         refused: deque[Socket],
         asking: list[Socket],
+        ends: int = 0,
     ) -> None:
         self.handle = handle
         self.peer = peer
+        self.ends = ends  # peer address << 32 | peer port << 16 | local port
         self.unacknowledged = 0
         self.wanted = 0  # bytes that a refused one waits for
         self._refused = refused  # who found no room: the layer calls `sent`, one after the other, when there is some
         self._asking = asking  # who wants to be handed over: the layer tells the stack, behind all that was consumed
         self._kept: Callable[[bool], None] | None = None  # it wants to be handed over
         self._waits = False  # it stands among them
-        self._stack = stack
+        self.stack = stack
         self._consumed = consumed  # pairs for RECV_DONE, gathered over a frame
         self._memory = memory
         self._send_header = stack.header(tags.SEND, tags.COMMANDS, 3)
@@ -128,12 +131,12 @@ class Socket:
     def close(self) -> None:
         """See api.Connection."""
         if self.alive:
-            self._stack.post(tags.COMMANDS, tags.CLOSE, self.handle)
+            self.stack.post(tags.COMMANDS, tags.CLOSE, self.handle)
 
     def abort(self) -> None:
         """See api.Connection."""
         if self.alive:
-            self._stack.post(tags.COMMANDS, tags.ABORT, self.handle)
+            self.stack.post(tags.COMMANDS, tags.ABORT, self.handle)
 
     def hand_over(self, kept: Callable[[bool], None]) -> None:
         """See api.Connection."""
@@ -142,6 +145,12 @@ class Socket:
             self._asking.append(self)
 
     # --- the layer's side ---------------------------------------------------------------------------------------
+
+    def redirect_(self, stack: Peer, consumed: list[int]) -> None:
+        """Commands go to another stack tile from now on."""
+        self.stack = stack
+        self._consumed = consumed
+        self._send_header = stack.header(tags.SEND, tags.COMMANDS, 3)
 
     def receive_(self, data: memoryview) -> None:
         """Payload arrived."""
@@ -174,7 +183,12 @@ class Socket:
     def ask_(self) -> None:
         """Tell the stack tile that another application tile may have it."""
         if self.alive:
-            self._stack.post(tags.COMMANDS, tags.HAND_OVER, self.handle)
+            self.stack.post(tags.COMMANDS, tags.HAND_OVER, self.handle)
+
+    def ask_again_(self) -> None:
+        """Another stack tile serves it: what was asked of the old one is asked of the new."""
+        if self._kept is not None:
+            self._asking.append(self)
 
     def kept_(self, alone: bool) -> None:
         """No other tile has it: go on."""
@@ -215,9 +229,9 @@ class Socket:
             self._consumed += (self.handle, size)
 
     def _post(self, pool: Buffers, slot: int, size: int) -> None:
-        lease = pool.lend(slot, self._stack.number)
+        lease = pool.lend(slot, self.stack.number)
         place = (pool.base + slot * pool.size) << 32 | size
-        self._stack.waiting[tags.COMMANDS] += (self._send_header, self.handle, place, lease)
+        self.stack.waiting[tags.COMMANDS] += (self._send_header, self.handle, place, lease)
         self._flying.append((pool, slot, size))
         self.unacknowledged += size
         self._holding += pool.size

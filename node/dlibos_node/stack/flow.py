@@ -25,12 +25,24 @@ _TTL_TCP: Final = 0x4006
 class Header:
     """Makes the headers of one direction of a 4-tuple. What depends on the length alone is kept: lengths repeat."""
 
-    __slots__ = ("_addresses", "_front", "_length", "_link", "_ports", "_sum", "local_port", "peer", "peer_port")
+    __slots__ = (
+        "_addresses",
+        "_front",
+        "_length",
+        "_link",
+        "_ports",
+        "_sum",
+        "local_port",
+        "peer",
+        "peer_mac",
+        "peer_port",
+    )
 
     def __init__(self, key: int, source_mac: bytes, target_mac: bytes, source: int) -> None:
         self.peer = key >> 32
         self.peer_port = key >> 16 & 0xFFFF
         self.local_port = key & 0xFFFF
+        self.peer_mac = target_mac
         self._link = target_mac + source_mac + b"\x08\x00\x45\x00"
         self._addresses = struct.pack("!II", source, self.peer)
         self._ports = self.local_port << 16 | self.peer_port

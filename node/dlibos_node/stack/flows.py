@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from dlibos_node.stack.flow import Arrival, Flow, Header
 from dlibos_node.stack.interface import Interface
 from dlibos_node.stack.listeners import Listener, Listeners
 from dlibos_node.stack.ports import Drop, Events, Port
+from dlibos_node.stack.time_waits import TimeWaits
 from dlibos_node.tcp import event, state
-from dlibos_node.tcp.config import TcpConfig
+from dlibos_node.tcp.config import DEFAULT_PEER_MSS, TcpConfig
 from dlibos_node.tcp.connection import Connection
 from dlibos_node.tcp.reset import reset_for
-from dlibos_node.tcp.segment import Segment
+from dlibos_node.tcp.segment import NO_SPANS, Segment
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.statistics import Statistics
 from dlibos_node.tcp.time_wait import ANSWER, REUSE, TimeWait
 from dlibos_node.tcp.timers import NEVER
+from dlibos_node.wire import seqnum
 from dlibos_node.wire.tcp import ACK, FIN, NO_OPTIONS, RST, SYN, Options
 
-TIME_WAIT_LIMIT: Final = 16384
 # Timers are late by up to this many microseconds (a power of two), about what Linux's are late by at 250 Hz.
 TICK: Final = 4096
 # When receive buffers run short, a connection that holds this many gets no more: whoever reads what it is sent goes on.
 FAIR_SHARE: Final = 8
+REUSE_DISTANCE: Final = 0x10001  # beyond an unscaled window, as Linux
 
 
 class FlowStatistics:
@@ -60,7 +62,11 @@ class Flows:
         secret: bytes,
         backlog: int,
         drops: Counter[Drop],
+        first_handle: int = 0,
+        expects: Callable[[int], bool] = lambda port: False,
     ) -> None:
+        """`first_handle`: what the connections of this host are named from; `expects` tells of a port that nobody
+        listens on whether somebody is to: then a SYN is dropped, not refused."""
         self.config = config
         self.listeners = Listeners(backlog)
         self.statistics = FlowStatistics()
@@ -70,11 +76,11 @@ class Flows:
         self._upcalls = upcalls
         self._secret = secret
         self._drops = drops
+        self._expects = expects
         self._flows: dict[int, Flow] = {}
         self._handles: dict[int, Flow] = {}
-        self._last_handle = 0
-        self._time_wait: dict[int, TimeWait] = {}
-        self._time_wait_order: deque[tuple[int, int]] = deque()  # (expiry, key), oldest first: one length for all
+        self._handle = first_handle
+        self.time_waits = TimeWaits()
         self._heap: list[tuple[int, int]] = []  # (deadline, handle); stale entries are re-armed when they come up
 
     def __len__(self) -> int:
@@ -86,7 +92,7 @@ class Flows:
     @property
     def waiting(self) -> int:
         """Number of connections in TIME-WAIT."""
-        return len(self._time_wait)
+        return len(self.time_waits)
 
     def get(self, key: int) -> Flow | None:
         """Return the connection of a key: peer address << 32 | peer port << 16 | local port."""
@@ -120,17 +126,20 @@ class Flows:
     def stray(self, key: int, segment: Arrival, now: int) -> None:
         """Take a valid segment that belongs to no connection (RFC 9293 section 3.10.7.1 and .2, and TIME-WAIT)."""
         self.statistics.segments_in += 1
-        record = self._time_wait.get(key)
+        record = self.time_waits.get(key)
         if record is not None and not self._rest(key, record, segment, now):
             return
         listener = self.listeners.find(key & 0xFFFF)
-        if listener is None or segment.flags & (SYN | ACK | RST | FIN) != SYN:
+        if listener is None and segment.flags & SYN and self._expects(key & 0xFFFF):
+            self._drops[Drop.NOT_LISTENING] += 1
+        elif listener is None or segment.flags & (SYN | ACK | RST | FIN) != SYN:
             self._drops[Drop.STRAY if listener else Drop.NO_LISTENER] += 1
             self._refuse(key, segment)
         elif listener.half_open >= listener.backlog:
             self._drops[Drop.BACKLOG] += 1
         else:
-            self._open(key, listener, segment, now)
+            after = None if record is None else record.snd_nxt
+            self._open(key, listener, segment, after, now)
 
     # --- commands of the application side; an unknown handle is a connection that has died meanwhile -------------
 
@@ -181,7 +190,7 @@ class Flows:
     def rename(self, flow: Flow, app: int) -> None:
         """Give a connection to another application tile, under a new handle: the old one's last words reach nobody."""
         del self._handles[flow.handle]
-        flow.handle = self._new_handle()
+        flow.handle = self._next_handle()
         self._handles[flow.handle] = flow
         flow.app = app
         flow.armed = flow.conn.deadline
@@ -204,8 +213,7 @@ class Flows:
         """Return when `on_timer` wants to be called, NEVER if nothing is to come: a whole number of ticks, so that the
         timers of many connections ring together."""
         heap = self._heap[0][0] if self._heap else NEVER
-        waiting = self._time_wait_order[0][0] if self._time_wait_order else NEVER
-        return (min(heap, waiting) + TICK - 1) & -TICK
+        return (min(heap, self.time_waits.deadline) + TICK - 1) & -TICK
 
     def on_timer(self, now: int) -> None:
         """Run what is due."""
@@ -221,7 +229,44 @@ class Flows:
                 self._service(flow, now)
             elif flow.armed < NEVER:
                 heapq.heappush(self._heap, (flow.armed, handle))
-        self._expire(now)
+        self.time_waits.expire(now)
+
+    # --- between hosts ------------------------------------------------------------------------------------------
+
+    def hide(self, flow: Flow) -> None:
+        """Let no frame find a connection any more; commands and timers still do."""
+        if self._flows.get(flow.key) is flow:
+            del self._flows[flow.key]
+
+    def withdraw(self, flow: Flow, now: int) -> None:
+        """Take a connection out, to go on elsewhere: nothing happens to it here any more."""
+        self.hide(flow)
+        del self._handles[flow.handle]
+        if not flow.established:
+            self._settle(flow)
+        flow.conn.memory_pressure()
+        self._service(flow, now)
+        flow.armed = NEVER
+
+    def install(self, flow: Flow, now: int) -> None:
+        """Take a connection in that comes from another host. Its key and its handle are not in use here."""
+        self._flows[flow.key] = self._handles[flow.handle] = flow
+        listener = self.listeners.find(flow.key & 0xFFFF)
+        if listener is not None and not flow.established:
+            listener.half_open += 1
+        self._service(flow, now)
+
+    def knock(self, key: int, route: int, neighbour: bytes) -> bool:
+        """Make a peer say what it expects on a connection that is not here: then it is answered, and reset.
+
+        A bare ACK that cannot be right is answered by an ACK (RFC 9293 section 3.10.7.4), whatever its numbers.
+        """
+        if key in self._flows:
+            return False
+        header = Header(key, self._interface.mac, neighbour, self._interface.address)
+        empty = Segment(0, 0, ACK, 0, b"", NO_SPANS, 0, DEFAULT_PEER_MSS)
+        self._port.transmit(route, header.pack(empty), (), 0)
+        return True
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -271,7 +316,7 @@ class Flows:
 
     def _remove(self, flow: Flow, reason: int) -> None:
         self._settle(flow)
-        del self._flows[flow.key]
+        self.hide(flow)
         flow.dead = True
         self._bury(flow)
         self.statistics.closed += 1
@@ -279,7 +324,7 @@ class Flows:
         if flow.established:
             self._upcalls.dead(flow, reason)
         if flow.conn.state == state.TIME_WAIT:
-            self._remember(flow.key, TimeWait.of(flow.conn))
+            self.time_waits.add(flow.key, TimeWait.of(flow.conn))
 
     def _bury(self, flow: Flow) -> None:
         """Forget a dead flow once its application has read what it was told of: the buffers are not free before."""
@@ -291,20 +336,26 @@ class Flows:
         if listener is not None and not flow.established:
             listener.half_open -= 1
 
-    def _open(self, key: int, listener: Listener, segment: Arrival, now: int) -> None:
+    def _open(self, key: int, listener: Listener, segment: Arrival, after: int | None, now: int) -> None:
         options = segment.options or NO_OPTIONS
         iss = self.initial_sequence(key, now)
+        if after is not None and seqnum.le(iss, after):
+            # RFC 1122 section 4.2.2.13: larger than any number of the connection before, whichever host had that.
+            iss = seqnum.add(after, REUSE_DISTANCE)
         conn = Connection.passive(self.config, iss, segment.seq, segment.window, options, now, self.tcp_statistics)
-        handle = self._new_handle()
+        handle = self._next_handle()
         header = Header(key, self._interface.mac, segment.source_mac, self._interface.address)
         flow = Flow(key, handle, conn, header, listener.next_app(), segment.route)
         self._flows[key] = self._handles[handle] = flow
         listener.half_open += 1
         self._service(flow, now)
 
-    def _new_handle(self) -> int:
-        self._last_handle = (self._last_handle + 1) & 0xFFFF_FFFF
-        return self._last_handle
+    def _next_handle(self) -> int:
+        """Name a connection: never as one that is still here, and unlike those of every other host."""
+        while True:
+            self._handle = self._handle & ~0xFFFF_FFFF | self._handle + 1 & 0xFFFF_FFFF
+            if self._handle not in self._handles:
+                return self._handle
 
     def initial_sequence(self, key: int, now: int) -> int:
         """Return the initial sequence number for a 4-tuple."""
@@ -325,27 +376,11 @@ class Flows:
 
     # --- TIME-WAIT ----------------------------------------------------------------------------------------------
 
-    def _remember(self, key: int, record: TimeWait) -> None:
-        while len(self._time_wait) >= TIME_WAIT_LIMIT:
-            self._time_wait.pop(self._time_wait_order.popleft()[1], None)
-        self._time_wait[key] = record
-        self._time_wait_order.append((record.expiry, key))
-
-    def _expire(self, now: int) -> None:
-        order = self._time_wait_order
-        while order and order[0][0] <= now:
-            _, key = order.popleft()
-            record = self._time_wait.get(key)
-            if record is not None and record.expiry > now:
-                order.append((record.expiry, key))  # a FIN came again and began a new wait: the longest of all
-            elif record is not None:
-                del self._time_wait[key]
-
     def _rest(self, key: int, record: TimeWait, segment: Arrival, now: int) -> bool:
         """Answer for a connection in TIME-WAIT; True: this SYN may open the 4-tuple anew."""
         verdict = record.on_segment(segment.seq, segment.flags, segment.length, now, self.config.time_wait)
         if verdict == ANSWER:
             self._answer(key, segment, record.answer())
         elif verdict == REUSE:
-            del self._time_wait[key]
+            self.time_waits.forget(key)
         return verdict == REUSE

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
+from dlibos_node.stack.buckets import Buckets
+from dlibos_node.stack.custody import Custody
 from dlibos_node.stack.flow import Arrival
 from dlibos_node.stack.flows import Flows
 from dlibos_node.stack.interface import Interface
@@ -71,10 +74,26 @@ class Host:
         secret: bytes,
         backlog: int,
         longest: int,
+        buckets: Buckets | None = None,
+        first_handle: int = 0,
+        expects: Callable[[int], bool] = lambda port: False,
     ) -> None:
+        """`buckets`: what the host answers for; everything unless given. The others: see Flows."""
         self.interface = interface
         self.drops: Counter[Drop] = Counter()
-        self.flows = Flows(interface, port, upcalls, config, secret=secret, backlog=backlog, drops=self.drops)
+        self.flows = Flows(
+            interface,
+            port,
+            upcalls,
+            config,
+            secret=secret,
+            backlog=backlog,
+            drops=self.drops,
+            first_handle=first_handle,
+            expects=expects,
+        )
+        self.buckets = buckets or Buckets(0, interface.address, b"")
+        self.custody = Custody(self.buckets, port, self.drops)
         self._port = port
         self._longest = longest
 
@@ -103,6 +122,11 @@ class Host:
             key = (second & 0xFFFF_FFFF) << 32 | ports
             self._segment(frame, offset + 34, total - 20, key, seq, ack, bits, window, now)
 
+    def resume(self, frames: list[Frame], now: int) -> None:
+        """Take frames that were kept."""
+        for frame in frames:
+            self.receive(frame, now)
+
     def _segment(
         self, frame: Frame, at: int, size: int, key: int, seq: int, ack: int, bits: int, window: int, now: int
     ) -> None:
@@ -121,6 +145,8 @@ class Host:
         if flow is not None:
             span = Span(lease, at + head, payload) if payload else None
             self.flows.arrived(flow, seq, ack, bits & _FLAGS, window, options, span, lease, frame.route, now)
+        elif not self.buckets.answers(key):
+            self.custody.keep(key, frame, now)
         else:
             mac = bytes(view[frame.offset + 6 : frame.offset + 12])
             self.flows.stray(key, Arrival(seq, ack, bits & _FLAGS, window, options, payload, mac, frame.route), now)

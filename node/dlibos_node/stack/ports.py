@@ -29,6 +29,10 @@ class Drop(enum.Enum):
     STRAY = "no_connection"
     MEMORY = "receive_buffers_short"
     TOO_LONG = "answer_too_long"
+    NOT_LISTENING = "not_listening_yet"  # the port is an application's that has not come up yet
+    MOVED_AWAY = "bucket_moved_away"
+    KEPT_FULL = "bucket_not_here_and_too_many_kept"
+    KEPT_LONG = "bucket_did_not_come"
 
 
 class Port(Protocol):
