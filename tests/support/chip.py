@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -37,6 +38,11 @@ PEER_MAC = bytes.fromhex("02d1b0000001")
 ADDRESS = 0x0A4D0002  # 10.77.0.2
 QUEUE_WORDS = 8192
 BUCKETS = 64
+
+
+def close_all(partitions: list[Partition]) -> None:
+    for partition in partitions:
+        partition.close()
 
 
 class Timer:
@@ -123,6 +129,7 @@ class Chip:
         self.sent: list[bytes] = []  # frames the drivers transmitted, virtio header included
         self.tiles = [Tile(n) for n in range(drivers + stacks + apps)]
         self.partitions: list[Partition] = []
+        weakref.finalize(self, close_all, self.partitions)  # a chip has dozens of descriptors, and tests make hundreds
         self.kinds = kinds = [
             self.tiles[:drivers],
             self.tiles[drivers : drivers + stacks],
