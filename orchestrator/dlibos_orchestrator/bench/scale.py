@@ -74,7 +74,10 @@ def _scale(directory: MeshDirectory, plan: Plan, notice: Callable[[str], None]) 
         time.sleep(1)  # all connections are there, and their first requests are answered
         before = crowd.resets()
         for number in range(plan.rounds):
-            steps += [_step(directory, witness, {role: count}) for role, count in STEPS]
+            for role, count in STEPS:
+                steps.append(_step(directory, witness, {role: count}))
+                if steps[-1].account.failures:
+                    notice(f"{role} -> {count}: {_failures(steps[-1].account)}")
             failed = sum(step.account.failures for step in steps)
             notice(f"round {number + 1} of {plan.rounds}: {failed} failures, {crowd.resets() - before} resets so far")
         resets = crowd.resets() - before
@@ -91,3 +94,9 @@ def _step(directory: MeshDirectory, witness: Witness, counts: Mapping[str, int])
     time.sleep(PAUSE)
     role, count = next(iter(counts.items()))
     return Step(role, count, seconds, witness.tell())
+
+
+def _failures(account: Account) -> str:
+    """Return what failed, in words."""
+    kinds = ("resets", "timeouts", "wrong", "refused")
+    return ", ".join(f"{count} {kind}" for kind in kinds if (count := getattr(account, kind)))

@@ -7,7 +7,7 @@ modelled: processes, the links between stack tiles, and the bucket tokens that t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dlibos.control.v1 import mesh_pb2
 
@@ -16,6 +16,8 @@ from dlibos_orchestrator.model.entries import bucket_count, owned
 from dlibos_orchestrator.model.observed import Observed
 from dlibos_orchestrator.plan.actions import Action, Kill, Start, Write
 from dlibos_orchestrator.policy.goal import Job, job
+
+PIDS: Final = 1 << 31
 
 
 class Move(NamedTuple):
@@ -112,7 +114,7 @@ class World:
         return mesh_pb2.TileStatus(
             tile=tile,
             role=process.job.role,
-            pid=process.incarnation,
+            pid=_process_id(process.incarnation),
             ready=process.ready,
             incarnation=process.incarnation,
             sequence=process.said,
@@ -123,13 +125,13 @@ class World:
         )
 
     def pid(self, tile: int) -> int:
-        """Return the process id of a tile, 0 without a process."""
+        """Return which process a tile has, 0 for none: here that is its incarnation."""
         return self.processes[tile].incarnation if tile in self.processes else 0
 
     def observe(self, before: Mapping[int, Observed], now: float) -> dict[int, Observed]:
         """Return what is known when every word arrives at once."""
         tiles = {entry.tile for entry in self.mesh.tiles} | set(before) | set(self.processes)
-        seen = {tile: model.process(before.get(tile), tile, self.pid(tile), now) for tile in tiles}
+        seen = {tile: model.process(before.get(tile), tile, _process_id(self.pid(tile)), now) for tile in tiles}
         for tile, process in self.processes.items():
             if not process.hung and (told := model.status(seen[tile], self.status(tile), now)) is not None:
                 seen[tile] = told
@@ -212,3 +214,8 @@ class World:
 
 def _bits(share: int) -> list[int]:
     return [bucket for bucket in range(share.bit_length()) if share >> bucket & 1]
+
+
+def _process_id(incarnation: int) -> int:
+    """Return what stands for a process id: shorter than an incarnation, and 0 for none."""
+    return incarnation % PIDS + 1 if incarnation else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from dlibos_orchestrator.errors import OrchestratorError, UsageError
 from dlibos_orchestrator.model.observed import Observed
 from dlibos_orchestrator.model.spec import apply_request
 from dlibos_orchestrator.plan import steps
+
+log: Final = logging.getLogger(__name__)
 
 WAITING: Final = 64  # requests at once
 REMEMBERED: Final = 64  # replies, for a request that comes twice
@@ -77,6 +80,10 @@ class Requests:
             reply.spec.CopyFrom(wanted)
         except (OrchestratorError, OSError) as error:
             reply.error = str(error)
+        except Exception:
+            # Who heals the mesh must not end for a question that should have had an answer.
+            log.exception("a request was not understood: %s", request)
+            reply.error = "the orchestrator failed on this request; see its log (`dlibos logs`)"
         return reply
 
     async def _change(self, request: orchestrator_pb2.Request, reply: orchestrator_pb2.Reply) -> orchestrator_pb2.Spec:
