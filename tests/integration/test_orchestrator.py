@@ -35,8 +35,8 @@ class Mesh:
 
     def ready(self) -> dict[int, int]:
         """Return the tiles whose present process says it is ready, with its id."""
-        statuses = {tile: self.home.read_status(tile) for tile in self.pids() if tile is not None}
         pids = self.pids()
+        statuses = {tile: self.home.read_status(tile) for tile in pids if tile is not None}
         return {t: s.pid for t, s in statuses.items() if s is not None and s.ready and not s.gone and s.pid == pids[t]}
 
     def serves(self) -> bool:

@@ -21,7 +21,8 @@ from amqtt.mqtt.packet import (
     UNSUBSCRIBE,
 )
 
-MOST_BYTES: Final = 512 << 10  # of a packet: a mesh of 256 tiles with 65536 buckets, as JSON, takes 200 KiB
+from dlibos_orchestrator.bus.topics import MOST_BYTES
+
 MOST_UNSENT: Final = 4 << 20  # bytes that wait for a client to read them
 SLOW: Final = 5.0  # seconds a client may take to make room for more
 

@@ -9,8 +9,9 @@ import asyncio
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from amqtt.errors import AMQTTError, MQTTError, NoDataError, ProtocolHandlerError
 from amqtt.mqtt.connack import ConnackPacket
 
 from dlibos_orchestrator.bus import rights, topics
@@ -30,6 +31,7 @@ BACKLOG: Final = 1024  # connections that wait to be accepted: all tiles of a bi
 MOST_CONNECTIONS: Final = 1024
 MOST_OF_ONE_USER: Final = 16  # several operators may look at once; a tile and the orchestrator have one each
 FIRST_WORD: Final = 64 << 10  # bytes of a CONNECT
+AGAIN: Final = 0.1  # seconds between two connections of one tile: whoever comes faster waits
 SWEEP: Final = 0.25  # seconds between two looks at who is silent
 PARTING: Final = 2.0  # seconds for a connection that was cut to be gone
 
@@ -43,12 +45,14 @@ class EmbeddedBroker:
         self._mesh_key = mesh_key
         self._connections: dict[int, Connection] = {}
         self._count = 0
+        self._came: dict[str, float] = {}  # when a tile may come again, by user
         self._broker: RightsBroker | None = None
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen. OSError when the socket cannot be made."""
+        asyncio.get_running_loop().set_exception_handler(_ignore_cut_off)
         self._broker = RightsBroker(self._may_read, self._may_write)
         await self._broker.start()
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -100,6 +104,8 @@ class EmbeddedBroker:
         admitted = await self._admit(connection)
         if admitted is None or self._broker is None:
             return
+        if admitted.user != topics.OPERATOR:
+            await self._take_turn(admitted.user)
         await self._make_room(admitted.user)
         connection.user, connection.patience = admitted.user, admitted.patience
         connection.heard = asyncio.get_running_loop().time()
@@ -123,6 +129,13 @@ class EmbeddedBroker:
         except (asyncio.IncompleteReadError, OSError):
             pass
         return None
+
+    async def _take_turn(self, user: str) -> None:
+        """Let nobody keep the broker busy with connections."""
+        now = asyncio.get_running_loop().time()
+        self._came[user] = turn = max(now, self._came.get(user, 0.0) + AGAIN)
+        if turn > now:
+            await asyncio.sleep(min(turn - now, PARTING))
 
     async def _make_room(self, user: str) -> None:
         """End what the same user had: it comes anew because it lost it, whether we have noticed or not.
@@ -156,3 +169,9 @@ class EmbeddedBroker:
                 if now - connection.heard > connection.patience:
                     connection.cut(f"silent for {now - connection.heard:.1f} s")
             due = now + SWEEP
+
+
+def _ignore_cut_off(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """amqtt leaves tasks behind for clients that were cut off in the middle of something; nobody asks what became."""
+    if not isinstance(context.get("exception"), (ProtocolHandlerError, AMQTTError, MQTTError, NoDataError)):
+        loop.default_exception_handler(context)

@@ -20,7 +20,6 @@ from typing import Final
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.bus import rights, topics
-from dlibos_orchestrator.bus.connection import MOST_BYTES
 from dlibos_orchestrator.errors import MachineError
 from dlibos_orchestrator.model.credentials import bus_password
 
@@ -70,7 +69,7 @@ def _settings(room: Path) -> list[str]:
         "persistence false",
         "log_dest stdout",
         "connection_messages false",
-        f"max_packet_size {MOST_BYTES}",
+        f"max_packet_size {topics.MOST_BYTES}",
         "max_queued_messages 1000",
         "max_connections 1024",
     ]

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 ORCHESTRATOR: Final = "orchestrator"
 OPERATOR: Final = "operator"
 SOCKET: Final = "bus/sock"  # in the mesh's directory; Mesh.bus has it in full
+MOST_BYTES: Final = 512 << 10  # of a packet: a mesh of 256 tiles with 65536 buckets, as JSON, takes 200 KiB
 TILE_SAYS: Final = ("observed", "load", "fault")
 """The last levels of the topics that a tile writes."""
 

@@ -14,6 +14,7 @@ from dlibos_orchestrator.errors import OrchestratorError
 from dlibos_orchestrator.runtime.directory import MeshDirectory
 from dlibos_orchestrator.runtime.tiles import Runtime
 from dlibos_orchestrator.serve import brokers
+from dlibos_orchestrator.serve.orchestrator import Orchestrator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     directory = MeshDirectory(options.dir)
     try:
-        tiles = Runtime(directory)  # first: the nursery imports what tiles need while the bus is imported here
+        tiles = Runtime(directory)
         asyncio.run(serve(directory, tiles, options.broker))
     except (OrchestratorError, OSError) as error:
         print(f"dlibos: {error}", file=sys.stderr, flush=True)
@@ -36,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def serve(directory: MeshDirectory, tiles: Runtime, kind: str | None) -> None:
-    """Run the bus and the orchestrator until SIGTERM."""
-    from dlibos_orchestrator.serve.orchestrator import Orchestrator  # noqa: PLC0415 - see `main`
-
+    """Run the bus and the orchestrator until SIGTERM; OSError when there can be no bus."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -46,8 +45,8 @@ async def serve(directory: MeshDirectory, tiles: Runtime, kind: str | None) -> N
     mesh_key = brokers.mesh_key(directory, mesh)
     broker = brokers.make(kind, directory, mesh, mesh_key)
     orchestrator = Orchestrator(directory, tiles, mesh_key)
-    await broker.start()
-    working, stopping = asyncio.create_task(orchestrator.run()), asyncio.create_task(stop.wait())
+    working = asyncio.gather(orchestrator.run(), broker.start())  # tiles are started before there is a bus
+    stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
         if working.done():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+import importlib
+from typing import TYPE_CHECKING, Final, Protocol
 
 from dlibos.control.v1 import mesh_pb2
 
@@ -11,6 +12,9 @@ from dlibos_orchestrator.bus import mosquitto
 from dlibos_orchestrator.model.desired import is_protected
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory
+
+if TYPE_CHECKING:
+    from dlibos_orchestrator.bus.embedded import EmbeddedBroker
 
 EMBEDDED: Final = "embedded"
 MOSQUITTO: Final = "mosquitto"
@@ -39,9 +43,29 @@ def make(kind: str | None, directory: MeshDirectory, mesh: mesh_pb2.Mesh, key: b
     if kind == MOSQUITTO:
         mosquitto.configure(directory.bus.parent, mesh, key)
         return Mosquitto(directory)
-    from dlibos_orchestrator.bus.embedded import EmbeddedBroker  # noqa: PLC0415 - a quarter of a second
+    return Embedded(directory, mesh.id, key)
 
-    return EmbeddedBroker(directory.bus, mesh.id, key)
+
+class Embedded:
+    """amqtt, in this process."""
+
+    def __init__(self, directory: MeshDirectory, mesh_id: str, key: bytes | None) -> None:
+        self._directory = directory
+        self._mesh_id = mesh_id
+        self._key = key
+        self._broker: EmbeddedBroker | None = None
+
+    async def start(self) -> None:
+        """Import it aside: it takes a quarter of a second in which tiles can be started."""
+        module = await asyncio.to_thread(importlib.import_module, "dlibos_orchestrator.bus.embedded")
+        broker: EmbeddedBroker = module.EmbeddedBroker(self._directory.bus, self._mesh_id, self._key)
+        await broker.start()
+        self._broker = broker
+
+    async def stop(self) -> None:
+        """Stop it."""
+        if self._broker is not None:
+            await self._broker.stop()
 
 
 class Mosquitto:

@@ -149,8 +149,15 @@ class Orchestrator:
 
     async def _tick(self) -> None:
         while True:
-            self._ticked = time.monotonic()
+            self._note_standstill()
             await asyncio.sleep(TICK)
+
+    def _note_standstill(self) -> None:
+        """Whoever comes first after a standstill of this process says that it has heard nobody for a while."""
+        now = time.monotonic()
+        if now - self._ticked > 3 * TICK:
+            self._world.deaf(now)
+        self._ticked = now
 
     async def _look(self, deaths: Deaths) -> None:
         if self._stale or time.monotonic() - self._scanned > SCAN:
@@ -159,9 +166,9 @@ class Orchestrator:
             self._scanned = time.monotonic()
             deaths.watch([process.pid for process in running.values()])
             self._world.processes(running, self._scanned)
-        now = time.monotonic()
-        if not self.link.up.is_set() or now - self._ticked > 3 * TICK:
-            self._world.deaf(now)
+        self._note_standstill()
+        if not self.link.up.is_set():
+            self._world.deaf(time.monotonic())
 
     # --- plan and act -------------------------------------------------------------------------------------------
 

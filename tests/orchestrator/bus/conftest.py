@@ -49,8 +49,8 @@ async def broker(request: pytest.FixtureRequest, directory: Path, mesh: mesh_pb2
 
 
 @pytest.fixture
-def address(broker: RunningBroker) -> Callable[[str], Address]:
-    return lambda user: Address(broker.path, MESH, user, MESH_KEY)
+def address(directory: Path) -> Callable[[str], Address]:
+    return lambda user: Address(directory / "bus" / "sock", MESH, user, MESH_KEY)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -21,6 +21,8 @@ from tests.support.keys import MESH_KEY
 
 Addresses = Callable[[str], Address]
 
+pytestmark = pytest.mark.usefixtures("broker")
+
 # A client of its own process: says one retained thing, leaves a will, and does no more.
 TILE = """\
 import asyncio, sys, aiomqtt
