@@ -32,8 +32,7 @@ class Retiring:
     def acknowledge(self) -> None:
         self.connection.acknowledge(1 << 30, self.handler)
 
-    @property
-    def asked(self) -> bool:
+    def is_asked(self) -> bool:
         return self.connection.kept is not None
 
     def is_closing(self) -> bool:
@@ -55,12 +54,12 @@ def web() -> Retiring:
 def test_nothing_is_handed_over_before(web: Retiring) -> None:
     web.say(GET)
     web.acknowledge()
-    assert not web.asked
+    assert not web.is_asked()
 
 
 def test_an_idle_connection_at_once(web: Retiring) -> None:
     web.server.retire()
-    assert web.asked
+    assert web.is_asked()
 
 
 def test_a_new_one_at_once(web: Retiring) -> None:
@@ -75,9 +74,9 @@ def test_a_request_under_way_is_finished_first(web: Retiring, first: bytes) -> N
     rest = {b"G": b"TP/1.1\r\nHost: mesh\r\n\r\n", b"P": b"cd"}[first[:1]]
     web.say(first)
     web.server.retire()
-    assert not web.asked
+    assert not web.is_asked()
     web.say(rest)
-    assert web.asked
+    assert web.is_asked()
     assert [answer.status for answer in answers(web.connection.sent, ["GET" if first[:1] == b"G" else "POST"])] == [200]
 
 
@@ -85,10 +84,10 @@ def test_one_whose_answer_has_no_room_yet_afterwards(web: Retiring) -> None:
     web.connection.room = 0
     web.say(GET)
     web.server.retire()
-    assert not web.asked
+    assert not web.is_asked()
     web.connection.room = 1 << 20
     web.acknowledge()
-    assert web.asked
+    assert web.is_asked()
 
 
 def test_where_nobody_else_serves_the_next_answer_is_the_last(web: Retiring) -> None:
@@ -101,7 +100,7 @@ def test_where_nobody_else_serves_the_next_answer_is_the_last(web: Retiring) -> 
     assert last.headers["Connection"] == "close"
     assert first.body == last.body
     assert web.connection.closing
-    assert not web.asked
+    assert not web.is_asked()
 
 
 def test_the_last_answer_is_not_remembered_for_others(web: Retiring) -> None:
@@ -128,4 +127,4 @@ def test_one_that_is_about_to_end_is_left_alone(web: Retiring) -> None:
     web.keep(alone=False)
     web.handler.eof()
     assert web.connection.closing
-    assert not web.asked
+    assert not web.is_asked()
