@@ -73,3 +73,11 @@ def test_python_can_still_import() -> None:
 
 def test_every_role_has_its_descriptors() -> None:
     assert set(DESCRIPTORS) == set(config.ROLES.values()) - {"fused"}, "a fused tile keeps nothing apart"
+
+
+def test_only_a_driver_with_a_kernel_device_attaches_queues() -> None:
+    mesh = mesh_pb2.Mesh(nic=mesh_pb2.Nic(kind=mesh_pb2.NIC_KIND_TAP))
+    entries = [tile(number, role) for number, role in enumerate((mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_STACK))]
+    assert [profile(mesh, entry, DIRECTORY).queue for entry in entries] == [True, False]
+    mesh.nic.kind = mesh_pb2.NIC_KIND_USER
+    assert not profile(mesh, entries[0], DIRECTORY).queue

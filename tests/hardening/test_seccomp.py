@@ -27,9 +27,9 @@ def machine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def ask(machine: str, name: str, *arguments: int, inet: bool = False) -> int:
+def ask(machine: str, name: str, *arguments: int, inet: bool = False, queue: bool = False) -> int:
     column, architecture = ARCHITECTURES[machine]
-    return run(build_filter(machine, PID, inet), CHECKED[name][column], architecture, arguments)
+    return run(build_filter(machine, PID, inet, queue), CHECKED[name][column], architecture, arguments)
 
 
 def numbered() -> Iterator[tuple[str, Numbers]]:
@@ -92,6 +92,11 @@ def test_families_of_sockets(machine: str, name: str) -> None:
 def test_ioctls(machine: str) -> None:
     assert {ask(machine, "ioctl", 3, request) for request in (termios.FIONBIO, termios.TCGETS)} == {ALLOW}
     assert {ask(machine, "ioctl", 3, request) for request in (TUNSETIFF, TUNSETQUEUE, TIOCSTI)} == {REFUSE}
+
+
+def test_who_owns_a_queue_may_attach_it_and_open_none(machine: str) -> None:
+    asked = (TUNSETQUEUE, TUNSETIFF, TIOCSTI, termios.FIONREAD)
+    assert [ask(machine, "ioctl", 3, request, queue=True) for request in asked] == [ALLOW, REFUSE, REFUSE, ALLOW]
 
 
 def test_every_checked_call_has_a_check() -> None:

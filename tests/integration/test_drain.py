@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(200
 
 CONNECTIONS = 200
 ROUNDS = 3
-# Of the kernel that wrk runs on: connections it saw reset, and those it gave up.
+# Of the kernel that wrk runs on: connections that were reset, given up, or refused.
 FAILURES = ("TcpEstabResets", "TcpExtTCPAbortOnTimeout", "TcpAttemptFails")
 
 
@@ -36,8 +36,9 @@ def test_from_one_to_two_and_back_nobody_notices(mesh: ChangingMesh, role: mesh_
             mesh.turn(new, mesh.entry(old))
             mesh.drain(old)
             old, new = new, old
-    print(words[0])
-    assert {name: mesh.counter(name) - before[name] for name in FAILURES} == dict.fromkeys(FAILURES, 0)
+        # While wrk still runs: it resets what it has open when its time is over.
+        failed = {name: mesh.counter(name) - before[name] for name in FAILURES}
+    assert failed == dict.fromkeys(FAILURES, 0)
     assert answered(words[0]) > 10 * CONNECTIONS
     assert "Socket errors" not in words[0]
     assert "Non-2xx" not in words[0]

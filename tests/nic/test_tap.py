@@ -146,3 +146,38 @@ def test_other_descriptors_are_refused() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read_end)
     os.close(write_end)
+
+
+def test_a_detached_queue_gets_nothing_and_may_still_send(keeper: str, tap: Tap) -> None:
+    kernel_mac = ask_kernel_mac(tap)
+    descriptor, info = fetch_queue(keeper, 1)
+    other = Tap(descriptor, info.mtu)
+    other.detach()
+    other.detach()
+    assert other.receive([memoryview(bytearray(MAX_FRAME))]) == 0
+    assert other.transmit([PLAIN + echo_request(kernel_mac, b"by the back door")])
+    # Only the attached queue is given frames.
+    assert receive_matching(tap, 42, b"by the back door")[34:36] == b"\x00\x00"
+    assert not other.statistics.gone
+    other.close()
+
+
+def test_a_queue_that_is_attached_again_gets_frames(tap: Tap) -> None:
+    kernel_mac = ask_kernel_mac(tap)
+    tap.detach()
+    tap.transmit([PLAIN + echo_request(kernel_mac, b"nobody hears the answer")])
+    assert not select.select([tap], [], [], 0)[0]
+    tap.attach()
+    tap.attach()
+    tap.transmit([PLAIN + echo_request(kernel_mac, b"now one does")])
+    assert receive_matching(tap, 42, b"now one does")[34:36] == b"\x00\x00"
+
+
+def test_a_queue_whose_interface_has_gone_cannot_be_attached(tap: Tap) -> None:
+    tap.detach()
+    assert tap.idle
+    tap.quiesce()
+    tap.close()
+    with pytest.raises(DeviceError, match="cannot attach a queue of test0"):
+        tap.attach()
+    tap.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import select
@@ -30,6 +31,7 @@ from dlibos_orchestrator.runtime.keeper import Keeper
 from tests.support.keys import MESH_KEY, credentials
 
 DRIVER = 0
+IFF_ATTACH_QUEUE = 0x0200
 VIRTIO = bytes(10)
 BROADCAST = b"\xff" * 6
 
@@ -47,9 +49,10 @@ def home(
 
 
 def ask(home: MeshDirectory) -> int:
-    """Return a queue, as the driver tile gets one."""
+    """Return a queue, as the driver tile gets one: detached, and attaches it."""
     queue, info = fetch_queue(home.read_mesh().nic.keeper, DRIVER, credentials(DRIVER, KEEPER))
     assert info == QueueInfo("dlibos0", 1500)
+    fcntl.ioctl(queue, interface.TUNSETQUEUE, struct.pack("16sH22x", b"", IFF_ATTACH_QUEUE))  # EINVAL if it was
     return queue
 
 
@@ -149,7 +152,7 @@ def test_who_is_no_driver_tile_gets_no_queue(
 @pytest.fixture
 async def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keeper]:
     """A keeper at tmp_path/s without a device: its queues are empty files."""
-    monkeypatch.setattr(interface, "open_tap_queue", os.memfd_create)
+    monkeypatch.setattr(interface, "open_detached_queue", os.memfd_create)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "s"))
     listener.listen(128)
@@ -254,7 +257,7 @@ async def test_another_user_is_refused(keeper: Keeper, tmp_path: Path, monkeypat
 
 
 async def test_without_keys_whoever_asks_gets_a_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interface, "open_tap_queue", os.memfd_create)
+    monkeypatch.setattr(interface, "open_detached_queue", os.memfd_create)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
@@ -268,7 +271,7 @@ async def test_a_refusing_kernel_is_named(keeper: Keeper, tmp_path: Path, monkey
     def refuse(name: str) -> int:
         raise OSError(7, "Argument list too long")
 
-    monkeypatch.setattr(interface, "open_tap_queue", refuse)
+    monkeypatch.setattr(interface, "open_detached_queue", refuse)
     with pytest.raises(DeviceError, match="no queue of dlibos0: Argument list too long"):
         await get_queue(tmp_path)
     assert keeper.refused == {Refusal.DEVICE: 1}

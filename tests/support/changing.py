@@ -20,7 +20,7 @@ from dlibos_orchestrator.model.options import MeshOptions
 from dlibos_orchestrator.runtime import local, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
 from dlibos_orchestrator.runtime.start import last_words, start_tile
-from tests.support.commandline import DLIBOS, dlibos
+from tests.support.commandline import DLIBOS
 
 MODULE = "tests.support.following"
 ROOT = Path(__file__).parents[2]
@@ -87,8 +87,14 @@ class ChangingMesh:
 
     def counter(self, name: str) -> int:
         """Return a counter of the kernel that the clients run on, as `nstat` names it."""
-        done = dlibos("exec", "--name", "changing", "--", "nstat", "-asz", name)
-        return int(re.search(rf"^{name} +(\d+)", done.stdout, re.MULTILINE)[1])  # type: ignore[index]
+        keeper = next(one.pid for one in processes.scan(self._directory.path) if one.module == processes.KEEPER_MODULE)
+        found: dict[str, int] = {}
+        for table in ("snmp", "netstat"):
+            lines = [line.split() for line in Path(f"/proc/{keeper}/net/{table}").read_text().splitlines()]
+            for names, values in zip(lines[::2], lines[1::2], strict=True):
+                family = names[0].rstrip(":")
+                found.update((family + each, int(value)) for each, value in zip(names[1:], values[1:], strict=True))
+        return found[name]
 
     def _until(self, tile: int, condition: object) -> None:
         def holds() -> bool:

@@ -117,12 +117,8 @@ class Chip:
         port: int = 80,
         protected: bool = True,
         domains: Sequence[int] = (),
-        retire: Callable[[], None] | None = None,
     ) -> None:
-        """`domains`: the ports of several protection domains; application tiles belong to them in turn.
-
-        `retire` is called by each application tile that is told to.
-        """
+        """`domains`: the ports of several protection domains; application tiles belong to them in turn."""
         self.protected = protected
         self.ports = list(domains) or [port]
         self.clock = ManualClock()
@@ -142,7 +138,7 @@ class Chip:
         self.devices = [MemoryDevice(1500, self.sent.append) for _ in kinds[0]]
         self.drivers = [self._driver(tile, device, hold) for tile, device in zip(kinds[0], self.devices, strict=True)]
         self.stacks = [self._stack(tile, kinds[2], config, backlog) for tile in kinds[1]]
-        self.apps = [self._app(tile, accept, self._port(tile), retire) for tile in kinds[2]]
+        self.apps = [self._app(tile, accept, self._port(tile)) for tile in kinds[2]]
         self._connect()
 
     def _link(self, left: list[Tile], role: str, right: list[Tile], other: str) -> None:
@@ -223,11 +219,11 @@ class Chip:
         tile.role = stack
         return stack
 
-    def _app(self, tile: Tile, accept: Accept, port: int, retire: Callable[[], None] | None) -> App:
+    def _app(self, tile: Tile, accept: Accept, port: int) -> App:
         partition = self._own(tile, descriptor.APP_INDEX, self.kinds[0] + self.kinds[1])
         memory, peers = buffers.AppMemory(partition), dict(tile.peers)
         sockets = Sockets(memory, peers, tile.foreign, tile.faults, protected=self.protected)
-        sockets.listen(port, accept, retire)
+        sockets.listen(port, accept)
         app = App(sockets, tile.queues, peers.values(), tile.faults, lambda: None, protected=self.protected)
         tile.role = app
         return app

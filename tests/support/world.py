@@ -64,6 +64,8 @@ class World:
         self.lose = lose
         self.client = Client(CLIENT, range(first_port, first_port + 2000), self._to_mesh, lambda _deadline: None)
         self._turn = 0
+        self.attached = list(range(len(self.chip.devices)))
+        """The drivers that the client's frames go to, in turn."""
 
     @property
     def now(self) -> int:
@@ -72,8 +74,8 @@ class World:
     def _to_mesh(self, parts: Sequence[Buffer]) -> bool:
         frame = b"".join(parts)
         if not self.lose(frame):
-            self._turn = (self._turn + 1) % len(self.chip.devices)
-            self.chip.deliver(frame, self._turn)
+            self._turn += 1
+            self.chip.deliver(frame, self.attached[self._turn % len(self.attached)])
         return True
 
     def connect(self, port: int = 80) -> Visitor:

@@ -116,7 +116,7 @@ class Tap:
     def _set_queue(self, flag: int) -> None:
         try:
             fcntl.ioctl(self._fd, TUNSETQUEUE, _QUEUE.pack(b"", flag))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a ValueError: it is closed
             what = "attach" if flag == IFF_ATTACH_QUEUE else "detach"
             raise DeviceError(f"cannot {what} a queue of {self.name}: {error}; see `dlibos doctor`") from error
 

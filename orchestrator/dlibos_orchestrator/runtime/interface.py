@@ -77,6 +77,17 @@ def open_tap_queue(name: str) -> int:
     return queue
 
 
+def open_detached_queue(name: str) -> int:
+    """Open one more queue that is given no frames yet, but for those of the moment in between. OSError."""
+    queue = open_tap_queue(name)
+    try:
+        detach_queue(queue)
+    except OSError:
+        os.close(queue)
+        raise
+    return queue
+
+
 def detach_queue(queue: int) -> None:
     """Take a queue out of service: no frame is steered to it any more, but it keeps the device alive."""
     fcntl.ioctl(queue, TUNSETQUEUE, _FLAGS.pack(b"", IFF_DETACH_QUEUE))

@@ -107,8 +107,7 @@ async def _read_line(client: socket.socket) -> bytes:
 def hand_out(client: socket.socket, mtu: int) -> Refusal | None:
     """Give a client a queue, detached, or the kernel's reason why there is none."""
     try:
-        queue = interface.open_tap_queue(interface.TAP_NAME)
-        interface.detach_queue(queue)  # it is given frames from its first moment on, and nobody reads them yet
+        queue = interface.open_detached_queue(interface.TAP_NAME)
     except OSError as error:
         client.send(line({"error": f"no queue of {interface.TAP_NAME}: {error.strerror}"}))
         return Refusal.DEVICE
