@@ -74,15 +74,37 @@ def test_down_after_a_crash_leaves_nothing(base: Path, nic: str, port: int, seed
         again.bind(("127.0.0.1", port))
 
 
-def test_a_tile_that_dies_is_seen(base: Path, nic: str, port: int) -> None:
+@pytest.mark.parametrize("tile", [0, 1, 2])
+def test_a_tile_that_dies_is_replaced_and_serves_again(base: Path, nic: str, port: int, tile: int) -> None:
     up("--nic", nic, "--publish", f"{port}:80")
-    victim = processes.scan(base / "default")
-    app = next(process.pid for process in victim if process.tile == 2)
-    os.kill(app, signal.SIGKILL)
+    before = {process.tile: process.pid for process in processes.scan(base / "default")}
+    os.kill(before[tile], signal.SIGKILL)
+    up("--nic", nic, "--publish", f"{port}:80")  # waits until all are ready
+    after = {process.tile: process.pid for process in processes.scan(base / "default")}
+    assert {number for number in range(3) if after[number] != before[number]} == {tile}
+    assert {row["state"] for row in tiles()} == {"ready"}
+    assert b"DLibOS" in get(port, "/")
+
+
+def test_a_mesh_serves_without_its_orchestrator_and_gets_another_by_up(base: Path, nic: str, port: int) -> None:
+    up("--nic", nic, "--publish", f"{port}:80")
+    before = processes.scan(base / "default")
+    kill(next(process.pid for process in before if process.module == processes.ORCHESTRATOR_MODULE))
+    assert b"DLibOS" in get(port, "/")
+    assert "has lost its orchestrator" in dlibos("ps").stderr
+    kill(next(process.pid for process in before if process.tile == 2))
     assert "dead" in {row["state"] for row in tiles()}
-    again = dlibos("up", "--nic", nic, "--publish", f"{port}:80")
-    assert again.returncode == 1
-    assert "has lost tile 2; run `dlibos down --name default` first" in again.stderr
+    again = dlibos("up", "--nic", nic, "--publish", f"{port}:80", "--wait")
+    assert again.returncode == 0, again.stderr
+    assert "the orchestrator of mesh 'default' had ended; started again" in again.stderr
+    assert b"DLibOS" in get(port, "/")
+    after = processes.scan(base / "default")
+    assert len(after) == len(before), "the nursery of the orchestrator before has gone, too"
+    assert [p.pid for p in after if p.tile in (0, 1)] == [p.pid for p in before if p.tile in (0, 1)]
+
+
+def kill(pid: int) -> None:
+    assert processes.kill(pid)
 
 
 def test_the_demonstration_tells_the_truth(base: Path, nic: str) -> None:
