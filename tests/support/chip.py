@@ -120,6 +120,7 @@ class Chip:
     ) -> None:
         """`domains`: the ports of several protection domains; application tiles belong to them in turn."""
         self.protected = protected
+        self.blocked: set[tuple[int, int]] = set()  # (source, target) of links that carry nothing for now
         self.ports = list(domains) or [port]
         self.clock = ManualClock()
         self.sent: list[bytes] = []  # frames the drivers transmitted, virtio header included
@@ -262,6 +263,8 @@ class Chip:
                     moved |= self._carry(tile, peer)
 
     def _carry(self, tile: Tile, peer: Peer) -> bool:
+        if (tile.number, peer.number) in self.blocked:
+            return False
         target = self.tiles[peer.number]
         words, owed = peer.take(), peer.take_owed(anyway=True)
         back = target.peers[tile.number]
