@@ -32,7 +32,7 @@ def flow(now: int = 1000) -> Flow:
         waiting.clear()  # type: ignore[attr-defined]
     made = Flow(KEY, 9, conn, Header(KEY, MAC, PEER, ADDRESS), 5, 1)
     made.established = True
-    made.unread.append((700, 1 << 48))
+    made.unread.append(Span(1 << 48, 100, 700))
     made.owing, made.read = 600, 100
     conn.consume(100, now)
     return made
@@ -60,7 +60,8 @@ def test_every_part_of_the_state_survives() -> None:
     for name in ("srtt8", "rttvar4", "rto"):
         assert getattr(after.conn.rto, name) == getattr(before.conn.rto, name)
     assert (after.key, after.app, after.route, after.owing, after.read) == (KEY, 5, 1, 600, 100)
-    assert (list(after.unread), after.header.peer_mac) == ([(700, 1 << 48)], PEER)
+    (unread,) = after.unread
+    assert (unread.lease, unread.offset, unread.length, after.header.peer_mac) == (1 << 48, 100, 700, PEER)
 
 
 @given(at=st.integers(0, transfer.HEAD + 7), word=st.integers(0, 2**64 - 1) | st.integers(0, 70_000))

@@ -12,8 +12,8 @@ DLIBOS = [sys.executable, "-P", "-m", "dlibos_orchestrator"]
 LIMIT = 50.0  # seconds, below the time limit of a test
 
 
-def dlibos(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DLIBOS, *arguments], capture_output=True, text=True, check=False, timeout=LIMIT)
+def dlibos(*arguments: str, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DLIBOS, *arguments], capture_output=True, text=True, check=False, timeout=timeout)
 
 
 def up(*arguments: str) -> None:
