@@ -10,6 +10,7 @@ import pytest
 
 from dlibos_node.errors import PartitionError
 from dlibos_node.memory import descriptor
+from dlibos_node.memory import foreign as foreign_module
 from dlibos_node.memory.fault import Fault
 from dlibos_node.memory.foreign import Foreign, Owner
 from dlibos_node.memory.handover import Handover
@@ -54,7 +55,10 @@ async def gone(foreign: Foreign) -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_memory_goes_and_comes_with_its_owner(path: str, foreign: Foreign) -> None:
+async def test_the_memory_goes_and_comes_with_its_owner(
+    path: str, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_module, "LINGER", 0.0)
     waiting = asyncio.create_task(foreign.ready(OWNER))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -66,6 +70,19 @@ async def test_the_memory_goes_and_comes_with_its_owner(path: str, foreign: Fore
     await first.end()
     await gone(foreign)
     assert bytes(held) == b"first", "whoever reads the old memory may finish"
+    second = Process(path, b"second")
+    await foreign.ready(OWNER)
+    assert bytes(foreign.partitions[NUMBER].view[:6]) == b"second"
+    await second.end()
+
+
+async def test_memory_of_a_dead_process_is_read_until_that_of_the_next_is_there(path: str, foreign: Foreign) -> None:
+    first = Process(path, b"first")
+    await foreign.ready(OWNER)
+    await first.end()
+    while foreign._owners[OWNER].mapped.is_set():  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0)
+    assert bytes(foreign.partitions[NUMBER].view[:5]) == b"first"
     second = Process(path, b"second")
     await foreign.ready(OWNER)
     assert bytes(foreign.partitions[NUMBER].view[:6]) == b"second"

@@ -1,7 +1,9 @@
 """The partitions of other tiles that this one reads, mapped for as long as their owner lives.
 
-The owner keeps the connection open over which it handed its memory over: when it ends, so does the mapping, and the
-next process of that tile is asked anew. Buffers that are still being read keep the old memory until they are let go.
+The owner keeps the connection open over which it handed its memory over: when it ends, the next process of that tile is
+asked anew. Its memory takes the old one's place; if none comes, the old one goes after LINGER seconds. Payload that was
+acknowledged to a client and lies in a dead driver tile's memory is read in that time. Buffers that are still being read
+keep the old memory until they are let go.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dlibos_node.memory.partition import Partition
 
 log = logging.getLogger(__name__)
 
+LINGER: Final = 2.0  # seconds; messages that name a dead driver tile's memory may still be on their way
 RETRY: Final = 1.0  # seconds, after an answer that made no sense
 RETRY_EARLY: Final = 0.1  # seconds, after one that will be another when the owner has heard of this tile
 
@@ -88,6 +91,7 @@ class Owner:
         self._reader = reader
         self._credentials = credentials
         self._task: asyncio.Task[None] | None = None
+        self._mapped: list[Partition] = []
         self._early: PartitionError | None = None  # it has refused, which it may not do any more later
         self._problem: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -116,25 +120,46 @@ class Owner:
             raise self._early
 
     async def _run(self, partitions: dict[int, Partition]) -> None:
-        while True:
-            try:
-                connection, mapped = await fetch(self._path, self.tile, self._reader, self._credentials)
-            except (PartitionError, OSError) as error:
-                await asyncio.sleep(self._fail(error))
-                continue
-            try:
-                partitions.update((partition.number, partition) for partition in mapped)
-                self._early = None
-                self.mapped.set()
-                with contextlib.suppress(OSError):
-                    connection.send(MAPPED)
-                await _ended(connection)
-            finally:
-                connection.close()
-                self.mapped.clear()
-                for partition in mapped:
-                    del partitions[partition.number]
-                    partition.close()
+        try:
+            while True:
+                try:
+                    connection, mapped = await fetch(self._path, self.tile, self._reader, self._credentials)
+                except (PartitionError, OSError) as error:
+                    await asyncio.sleep(self._fail(error))
+                    continue
+                self._unmap(partitions)
+                await self._follow(partitions, connection, mapped)
+                asyncio.get_running_loop().call_later(LINGER, self._expire, partitions, mapped)
+        finally:
+            self._unmap(partitions)
+
+    async def _follow(
+        self, partitions: dict[int, Partition], connection: socket.socket, mapped: list[Partition]
+    ) -> None:
+        """Keep memory mapped until its owner ends."""
+        self._mapped = mapped
+        partitions.update((partition.number, partition) for partition in mapped)
+        self._early = None
+        self.mapped.set()
+        try:
+            with contextlib.suppress(OSError):
+                connection.send(MAPPED)
+            await _ended(connection)
+        finally:
+            connection.close()
+            self.mapped.clear()
+
+    def _expire(self, partitions: dict[int, Partition], mapped: list[Partition]) -> None:
+        """No message that names memory of the process that ended can be under way any more."""
+        if self._mapped is mapped and not self.mapped.is_set():
+            self._unmap(partitions)
+
+    def _unmap(self, partitions: dict[int, Partition]) -> None:
+        mapped, self._mapped = self._mapped, []
+        for partition in mapped:
+            del partitions[partition.number]
+            partition.close()
+        if mapped:
             log.info("the memory of tile %d is gone with its process", self.tile)
 
     def _fail(self, error: PartitionError | OSError) -> float:
