@@ -29,7 +29,7 @@ def flow(now: int = 1000) -> Flow:
     for number in range(3):
         conn.send(Span(2 << 48 | number, 4096 * number, 1000), now + 700)
     for waiting in (conn.outbox, conn.events, conn.released):
-        waiting.clear()  # type: ignore[attr-defined]
+        waiting.clear()
     made = Flow(KEY, 9, conn, Header(KEY, MAC, PEER, ADDRESS), 5, 1)
     made.established = True
     made.unread.append((700, 1 << 48))
