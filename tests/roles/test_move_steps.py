@@ -169,13 +169,13 @@ def test_a_stack_tile_is_retired_when_all_has_gone() -> None:
     visitors = [world.connect() for _ in range(4)]
     first = world.chip.stacks[0]
     first.retire()
-    retired = [first.retired]
+    seen = [first.retired]
     world.chip.blocked.add((APP, FIRST))  # LEFT does not come
     world.assign(bytes([SECOND]) * BUCKETS)
-    retired.append(first.retired)
+    seen.append(first.retired)
     world.chip.blocked.clear()
     world.run()
-    assert [*retired, first.retired] == [False, False, True]
+    assert [*seen, first.retired] == [False, False, True]
     for visitor in visitors:
         world.send(visitor, b"x")
     assert [bytes(visitor.data) for visitor in visitors] == [b"x"] * 4
