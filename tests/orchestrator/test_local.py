@@ -359,8 +359,8 @@ def test_down_after_a_crash_leaves_nothing(seed: int, kernel: MeshOptions, runti
     assert nothing_left(runtime_directory)
     spaces.discard(Path("/proc/self/ns/net").readlink())
     assert not spaces & {space for pid in Path("/proc").glob("[0-9]*") if (space := namespace_of(pid)) is not None}
-    for space in held:
-        os.close(space)
+    for descriptor in held:
+        os.close(descriptor)
 
 
 def namespace_of(process: Path) -> Path | None:
