@@ -347,7 +347,9 @@ def test_down_after_a_crash_leaves_nothing(seed: int, kernel: MeshOptions, runti
     options = replace(kernel, driver=2, stack=2, app=2)
     local.up(options, SECONDS, ignore)
     running = processes.scan(runtime_directory / "m")
-    spaces = {Path(f"/proc/{process.pid}/ns/net").readlink() for process in running}
+    # Held open to the end: the number of a namespace that has gone is another's next, be it of another test run.
+    held = [os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY) for process in running]
+    spaces = {Path(f"/proc/self/fd/{space}").readlink() for space in held}
     assert len(running) == 10
     for victim in random.Random(seed).sample(running, 5):
         os.kill(victim.pid, signal.SIGKILL)
@@ -357,6 +359,8 @@ def test_down_after_a_crash_leaves_nothing(seed: int, kernel: MeshOptions, runti
     assert nothing_left(runtime_directory)
     spaces.discard(Path("/proc/self/ns/net").readlink())
     assert not spaces & {space for pid in Path("/proc").glob("[0-9]*") if (space := namespace_of(pid)) is not None}
+    for descriptor in held:
+        os.close(descriptor)
 
 
 def namespace_of(process: Path) -> Path | None:

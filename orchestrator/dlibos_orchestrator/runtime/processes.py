@@ -150,7 +150,7 @@ def _signal_until_gone(
                 _signal(process.pid, number)
         time.sleep(POLL)
     for pid in signalled:
-        reap(pid)
+        _await_end(pid, deadline)
     return running
 
 
@@ -162,7 +162,11 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def kill(pid: int) -> bool:
     """Kill a process; tell whether it has gone within KILLED seconds, with all it had open."""
     _signal(pid, signal.SIGKILL)
-    deadline = time.monotonic() + KILLED
+    return _await_end(pid, time.monotonic() + KILLED)
+
+
+def _await_end(pid: int, deadline: float) -> bool:
+    """Tell whether a process is over before the deadline. `scan` forgets it earlier, with its memory."""
     while not (reap(pid) or _is_over(pid)):
         if time.monotonic() > deadline:
             return False
@@ -171,7 +175,7 @@ def kill(pid: int) -> bool:
 
 
 def _is_over(pid: int) -> bool:
-    """A process that nobody reaped is over too; its command line vanishes before its sockets are closed."""
+    """A process that nobody reaped is over too: all it had open is closed by then."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
     except (FileNotFoundError, ProcessLookupError):
