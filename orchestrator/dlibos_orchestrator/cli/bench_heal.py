@@ -20,6 +20,7 @@ Kill tiles of a mesh under load, and see what its clients notice.
 Service is back when the first newcomer that came after the death has its page (a new one comes every 20 ms).
 Only connections of the dead tile may be reset: a driver tile has none, its flows go on by another.
 With --hang tiles are also stopped (SIGSTOP): they must be noticed, fenced and replaced the same way.
+Each round ends with the death of the orchestrator and its broker, which nobody may notice.
 """
 EPILOG: Final = """\
 Exit code: 0 all was well, 1 others than the dead tile's connections were lost, 2 usage, 3 a kill cost more than 1 s.
@@ -67,7 +68,7 @@ def as_json(result: heal.Result) -> dict[str, object]:
 def _row(death: heal.Death) -> tuple[str, ...]:
     account = death.account
     return (
-        f"{death.signal} {death.role} {death.tile}",
+        f"{death.signal} {death.name}",
         "-" if account.back is None else f"{account.back:.2f} s",
         f"{death.ready:.2f} s",
         f"{account.gap:.2f} s",

@@ -13,7 +13,7 @@ from dlibos_orchestrator.cli import values
 from dlibos_orchestrator.cli.config import read_config
 from dlibos_orchestrator.cli.parser import Parser, Subparsers
 from dlibos_orchestrator.cli.ps import as_json, print_tiles
-from dlibos_orchestrator.model.options import NIC_CHOICES, PROTECTIONS, MeshOptions
+from dlibos_orchestrator.model.options import BROKERS, NIC_CHOICES, PROTECTIONS, MeshOptions
 from dlibos_orchestrator.output import notice, print_json
 from dlibos_orchestrator.runtime import local
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
@@ -50,6 +50,9 @@ def add_mesh_flags(parser: Parser) -> None:
         help="make a port of the mesh reachable on this machine; repeatable (user-mode NIC: 127.0.0.1:8080:80)",
     )
     parser.add_argument("--nic", choices=NIC_CHOICES, help="network interface (auto: tap where it can be had)")
+    parser.add_argument(
+        "--broker", choices=BROKERS, help="the bus between orchestrator and tiles: in the orchestrator, or Mosquitto"
+    )
     parser.add_argument("--pcap", type=values.path, metavar="DIR", help="record frames, one file per driver")
     parser.add_argument(
         "--fault", type=values.faults, metavar="loss=0.01,seed=3", help="seeded faults at the interface"
@@ -98,7 +101,8 @@ def merge_config(args: argparse.Namespace, values_of_file: Mapping[str, object])
 def mesh_options(args: argparse.Namespace) -> MeshOptions:
     """Return the mesh that the flags describe."""
     plain = (
-        "name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "pcap", "fault", "protection", "tune",
+        "name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "broker", "pcap", "fault", "protection",
+        "tune",
     )  # fmt: skip
     options = replace(MeshOptions(), **{key: value for key in plain if (value := getattr(args, key)) is not None})
     if args.mesh is not None:

@@ -15,6 +15,7 @@ APP_KINDS: Final = {"web": 80}
 """Kinds of application, with the port each listens on unless told otherwise."""
 PROTECTIONS: Final = ("protected", "unprotected", "fused")
 NIC_CHOICES: Final = ("auto", "tap", "user")
+BROKERS: Final = ("embedded", "mosquitto")
 MAX_SIDE: Final = 16  # a quarter of what 4-digit tile ids in socket paths would allow, and four times a TILE-Gx36 row
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
@@ -75,6 +76,7 @@ class MeshOptions:
     root: Path | None = None
     publish: tuple[Published, ...] = ()
     nic: str = "auto"
+    broker: str = "embedded"
     pcap: Path | None = None
     fault: Faults | None = None
     protection: str = "protected"

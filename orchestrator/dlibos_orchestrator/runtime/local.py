@@ -49,7 +49,7 @@ def up(options: MeshOptions, timeout: float | None, notice: Callable[[str], None
             if timeout is not None:
                 Watch(directory, directory.read_mesh(), first=False).ready(timeout)
             return False
-        _launch(directory, mesh, asked_spec(options), timeout)
+        _launch(directory, mesh, options, timeout)
     return True
 
 
@@ -113,7 +113,8 @@ def _compare(
     notice(f"mesh {name!r} was scaled since from {counts(asked)} to {counts(wanted)}, and stays so")
 
 
-def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, asked: orchestrator_pb2.Spec, timeout: float | None) -> None:
+def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, options: MeshOptions, timeout: float | None) -> None:
+    asked = asked_spec(options)
     with host_sockets(mesh) as sockets:
         try:
             directory.create()
@@ -122,7 +123,7 @@ def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, asked: orchestrator_p
             directory.write_asked(asked)
             directory.write_spec(asked)
             directory.write_mesh(mesh)
-            start_all(directory, mesh, sockets, mesh_key)
+            start_all(directory, mesh, sockets, mesh_key, options.broker)
             watch = Watch(directory, mesh, first=True)
             watch.started() if timeout is None else watch.ready(timeout)
         except BaseException:

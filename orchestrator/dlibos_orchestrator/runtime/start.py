@@ -22,22 +22,25 @@ PATIENCE: Final = 10.0  # seconds for one process to open its sockets; far more 
 ORCHESTRATOR_LOG: Final = "orchestrator"
 
 
-def start_all(directory: MeshDirectory, mesh: mesh_pb2.Mesh, sockets: Sequence[socket.socket], mesh_key: bytes) -> None:
+def start_all(
+    directory: MeshDirectory, mesh: mesh_pb2.Mesh, sockets: Sequence[socket.socket], mesh_key: bytes, broker: str
+) -> None:
     """Start every process of the mesh but its tiles, which the orchestrator starts. StartError, OSError.
 
-    `sockets` are the host's ends of its published ports.
+    `sockets` are the host's ends of its published ports, `broker` is one of options.BROKERS.
     """
     raise_file_limit()
-    start_orchestrator(directory)  # first: it takes longest
+    start_orchestrator(directory, "--broker", broker)  # first: it takes longest
     if mesh.nic.kind == mesh_pb2.NIC_KIND_TAP:
         with memory_file(credentials.of_keeper(mesh, mesh_key) if is_protected(mesh) else None) as given:
             keeper = _start_and_hear(directory, processes.KEEPER_MODULE, "keeper", _flag(given), given)
         _start_publisher(directory, mesh, keeper, sockets)
 
 
-def start_orchestrator(directory: MeshDirectory) -> int:
+def start_orchestrator(directory: MeshDirectory, *arguments: str) -> int:
     """Start the orchestrator, at first or in place of one that has ended; return its process id."""
-    return processes.spawn(processes.ORCHESTRATOR_MODULE, directory.path, [], directory.log_file(ORCHESTRATOR_LOG))
+    log = directory.log_file(ORCHESTRATOR_LOG)
+    return processes.spawn(processes.ORCHESTRATOR_MODULE, directory.path, arguments, log)
 
 
 def _flag(given: Sequence[int]) -> list[str]:
