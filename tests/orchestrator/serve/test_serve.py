@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,16 +27,16 @@ Request = orchestrator_pb2.Request
 async def test_the_end_of_a_process_is_noticed_whoever_watches_it() -> None:
     ended = asyncio.Event()
     deaths = Deaths(ended.set)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        deaths.watch([process.pid])
-        deaths.watch([process.pid])
-        assert not ended.is_set()
-        process.kill()
-        await asyncio.wait_for(ended.wait(), 20)
-        process.wait()
-        ended.clear()
-        deaths.watch([process.pid])  # it has gone already
-        await asyncio.wait_for(ended.wait(), 20)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
+    deaths.watch([process.pid])
+    deaths.watch([process.pid])
+    assert not ended.is_set()
+    process.kill()
+    await asyncio.wait_for(ended.wait(), 20)
+    await process.wait()
+    ended.clear()
+    deaths.watch([process.pid])  # it has gone already
+    await asyncio.wait_for(ended.wait(), 20)
     deaths.close()
 
 
@@ -134,20 +133,24 @@ def test_an_end_that_nobody_asked_for_is_a_failure() -> None:
     said: list[tuple[str, int]] = []
     world = World(lambda kind, tile, _text: said.append((kind, tile)))
     world.started(1, Running(100, 7), mesh_pb2.ROLE_STACK, 1.0)
-    world.status(mesh_pb2.TileStatus(tile=1, incarnation=7, sequence=1, pid=100, ready=True, role=3), 2.0)
+    world.status(
+        mesh_pb2.TileStatus(tile=1, incarnation=7, sequence=1, pid=100, ready=True, role=mesh_pb2.ROLE_STACK), 2.0
+    )
     world.processes({}, 3.0)
-    assert world.failures[1].count == 1
+    assert world.failures[1].times == 1
     world.started(1, Running(101, 8), mesh_pb2.ROLE_STACK, 4.0)
     world.killed(1)
     world.processes({}, 5.0)
-    assert world.failures[1].count == 1
+    assert world.failures[1].times == 1
     assert said == [("ready", 1), ("dead", 1)]
 
 
 def test_a_late_or_repeated_word_changes_nothing() -> None:
     world = World(lambda _kind, _tile, _text: None)
     world.started(1, Running(100, 7), mesh_pb2.ROLE_STACK, 1.0)
-    newest = mesh_pb2.TileStatus(tile=1, incarnation=7, sequence=5, pid=100, ready=True, role=3, epoch=4)
+    newest = mesh_pb2.TileStatus(
+        tile=1, incarnation=7, sequence=5, pid=100, ready=True, role=mesh_pb2.ROLE_STACK, epoch=4
+    )
     world.status(newest, 2.0)
     known = world.observed[1]
     for late in (
