@@ -89,5 +89,5 @@ def test_hardening_is_tried_and_what_is_missing_named(monkeypatch: pytest.Monkey
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name, **_where: None)
     assert doctor.program("nginx", "nginx-light").fix == "apt-get install nginx-light"

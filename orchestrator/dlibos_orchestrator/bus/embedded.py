@@ -45,6 +45,7 @@ class EmbeddedBroker:
         self._mesh_key = mesh_key
         self._connections: dict[int, Connection] = {}
         self._count = 0
+        self._stopping = False
         self._came: dict[str, float] = {}  # when a tile may come again, by user
         self._broker: RightsBroker | None = None
         self._server: asyncio.Server | None = None
@@ -67,10 +68,10 @@ class EmbeddedBroker:
             self._sweeping.cancel()
         if self._server is not None:
             self._server.close()
-        connections = list(self._connections.values())
-        for connection in connections:
+        self._stopping = True
+        for connection in list(self._connections.values()):
             connection.cut("the broker stops")
-        for connection in connections:
+        for connection in list(self._connections.values()):
             await self._gone(connection)
         if self._broker is not None:
             await self._broker.shutdown()
@@ -87,7 +88,7 @@ class EmbeddedBroker:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._count += 1
         connection = Connection(reader, writer, self._count)
-        if len(self._connections) >= MOST_CONNECTIONS:
+        if self._stopping or len(self._connections) >= MOST_CONNECTIONS:
             writer.transport.abort()
             return
         self._connections[connection.number] = connection

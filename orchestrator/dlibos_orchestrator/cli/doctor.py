@@ -29,8 +29,12 @@ DISTRIBUTIONS: Final = (
     ("protobuf", "google.protobuf"),
     ("prometheus-client", "prometheus_client"),
     ("httptools", "httptools"),
+    ("aiomqtt", "aiomqtt"),
+    ("amqtt", "amqtt.broker"),
 )
-PROGRAMS: Final = (("curl", "curl"), ("wrk", "wrk"), ("nginx", "nginx-light"))  # and the Debian package
+PROGRAMS: Final = (("curl", "curl"), ("wrk", "wrk"), ("nginx", "nginx-light"), ("mosquitto", "mosquitto"))
+"""And the Debian package."""
+SYSTEM_PATH: Final = "/usr/sbin"  # where Debian puts Mosquitto; only root looks there
 FIX_DIRECTORY: Final = 'export DLIBOS_RUNTIME_DIR="$(mktemp -d)"'
 TILE_BYTES: Final = 80 << 20  # resident, at most, of an idle tile
 FILES: Final = 4096  # a thousand connections cost the user-mode NIC two descriptors each, and then some
@@ -179,7 +183,7 @@ def left_over_meshes() -> Check:
 
 def program(name: str, package: str) -> Check:
     """Look for a program that some commands use when it is there."""
-    where = shutil.which(name)
+    where = shutil.which(name) or shutil.which(name, path=SYSTEM_PATH)
     if where is None:
         return Check(name, WARN, "not found; optional", f"apt-get install {package}")
     return Check(name, OK, where)

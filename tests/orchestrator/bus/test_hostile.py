@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from dlibos.control.v1 import mesh_pb2
 
-from dlibos_orchestrator.bus import connection, embedded, topics
+from dlibos_orchestrator.bus import connection, embedded
 from dlibos_orchestrator.bus.client import Address, client
 from dlibos_orchestrator.bus.connection import RATE, Allowance, BadPacketError, check_packet, read_packet
-from dlibos_orchestrator.bus.topics import tile_topic
+from dlibos_orchestrator.bus.topics import MOST_BYTES, tile_topic
 from dlibos_orchestrator.model.credentials import bus_password
 from tests.orchestrator.bus.conftest import MESH, PATIENCE, next_message, until
 from tests.support.brokers import Embedded
@@ -83,7 +83,7 @@ OBSERVED = tile_topic(MESH, 1, "observed")
     "said",
     [
         packet(0x30, b"x")[:1] + b"\xff\xff\xff\xff\x01",  # a length of five bytes
-        packet(0x30, bytes(topics.MOST_BYTES + 1)),
+        packet(0x30, bytes(MOST_BYTES + 1)),
         publish(OBSERVED, b"x", 0x34),  # QoS 2
         packet(0xC0, b"smuggled"),  # a ping that carries something
         packet(0x62, b"\0\1"),  # PUBREL
