@@ -62,8 +62,9 @@ async def test_checks_refuse_what_is_not_the_sender_s(root: str) -> None:
         chip = Chip(measure.STEPS[name], root)
         clients_of(chip, 1)
         chip.run()
-        (handle,) = chip._stack.host.flows._handles  # of the connection that is half open
-        chip.tiles[2].peers[1].post(1, 17, handle, 0, chip.tiles[1].own.number << 48)  # SEND of the stack's own memory
+        [flow] = chip._stack.host.flows
+        own = chip.tiles[1].own.number << 48
+        chip.tiles[2].peers[1].post(1, 17, flow.handle, 0, own)  # SEND of the stack's own memory
         chip.settle()
         assert chip.refused == refused
         chip.close()
