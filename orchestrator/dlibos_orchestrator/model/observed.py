@@ -66,7 +66,9 @@ def process(
         return _ended(before, now) if before.alive or not before.ended else before
     if before.alive and before.pid in (0, pid):
         return before._replace(pid=pid, incarnation=max(before.incarnation, incarnation), role=role or before.role)
-    return Observed(tile, True, role, incarnation, heard=now, started=now, pid=pid, ended=before.ended, changed=now, awake=now)
+    return Observed(
+        tile, True, role, incarnation, heard=now, started=now, pid=pid, ended=before.ended, changed=now, awake=now
+    )
 
 
 def status(before: Observed | None, said: mesh_pb2.TileStatus, now: float) -> Observed | None:
