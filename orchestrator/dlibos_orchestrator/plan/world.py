@@ -91,7 +91,7 @@ class World:
         found = [
             move for tile, process in self.processes.items() if not process.hung for move in self._of(tile, process)
         ]
-        found += [Move("arrive", flight.target, flight.source) for flight in self.flights if self._lands(flight)]
+        found += [Move("arrive", flight.target, flight.source) for flight in self.flights if self.lands(flight)]
         return found
 
     def settle(self) -> None:
@@ -137,6 +137,12 @@ class World:
                 seen[tile] = told
         return seen
 
+    def lands(self, flight: Flight) -> bool:
+        """Whether what is on its way gets to the process it was sent to: not once that has noticed the sender's end."""
+        target = self.processes.get(flight.target)
+        linked = target is not None and target.links.get(flight.source) == flight.source_incarnation
+        return linked and self.pid(flight.target) == flight.target_incarnation
+
     # --- what can happen -----------------------------------------------------------------------------------------
 
     def _of(self, tile: int, process: Process) -> list[Move]:
@@ -174,12 +180,6 @@ class World:
     def _nears(self, tile: int) -> bool:
         return any(flight.target == tile for flight in self.flights)
 
-    def _lands(self, flight: Flight) -> bool:
-        """A flight that is not the first between two waits for the first; to a dead process none gets."""
-        target = self.processes.get(flight.target)
-        linked = target is not None and target.links.get(flight.source) == flight.source_incarnation
-        return linked and self.pid(flight.target) == flight.target_incarnation
-
     def _apply(self, tile: int, _: int) -> None:
         process = self.processes[tile]
         process.mesh = self.mesh
@@ -207,7 +207,7 @@ class World:
         self.flights.append(Flight(tile, process.incarnation, other, process.links[other], share))
 
     def _arrive(self, tile: int, source: int) -> None:
-        flight = next(f for f in self.flights if (f.target, f.source) == (tile, source) and self._lands(f))
+        flight = next(f for f in self.flights if (f.target, f.source) == (tile, source) and self.lands(f))
         self.flights.remove(flight)
         self.processes[tile].held |= flight.buckets
 

@@ -16,11 +16,13 @@ def test_the_mesh_becomes_what_is_wanted_whatever_went_wrong(
     seed: int, stack: int, app: int, driver: int, idle: int, domains: int
 ) -> None:
     trial = Trial(options(stack, app, driver, idle, domains), seed)
-    for _ in range(trial.random.randrange(400)):
-        trial.tick()
-        if trial.random.random() < 0.5:
-            trial.plan()
-        if trial.random.random() < 0.06:
-            trial.trouble()
+    trial.run_through_trouble(trial.random.randrange(400))
     trial.run_until_settled()
     trial.check_settled()
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS)
+@pytest.mark.timeout(300)
+def test_a_bucket_never_has_two_holders_while_stack_tiles_die_and_tables_change(seed: int) -> None:
+    Trial(options(stack=3, app=1, driver=1, idle=0, domains=1), seed).run_stack_churn(80)

@@ -44,6 +44,8 @@ class Trial:
         self.spec = spec_of(options)
         self.world = World(small_mesh(options))
         self.now = 100.0
+        self.pace = self.random.choice((2, 3, 6))  # a slow world lags behind the meshes that are written
+        self.trouble_rate = self.random.choice((0.02, 0.06, 0.2))
         self.seen: dict[int, Observed] = {}
         self.failures: dict[int, Failure] = {}
         self.words: list[Word] = []
@@ -57,7 +59,7 @@ class Trial:
 
     def tick(self) -> None:
         self.now += TICK
-        for _ in range(self.random.randrange(6)):
+        for _ in range(self.random.randrange(self.pace)):
             if moves := self.world.moves():
                 self.world.do(self.random.choice(moves))
                 self.check_holders()
@@ -133,11 +135,37 @@ class Trial:
             if self.seen[tile].up and self.now > self.seen[tile].started + STEADY:
                 self.failures.pop(tile, None)
 
+    def run_stack_churn(self, ticks: int) -> None:
+        """The narrow case that is hard: from a mesh that is well, stack tiles come, go and die while tables change."""
+        for entry in self.world.mesh.tiles:
+            self.world.start(entry.tile)
+        self.world.settle()
+        self.seen = self.world.observe({}, self.now)
+        for _ in range(ticks):
+            self.tick()
+            self.plan()
+            stacks = [tile for tile, process in self.world.processes.items() if process.holds]
+            if stacks and self.random.random() < self.trouble_rate:
+                self.world.end(self.random.choice(stacks))
+            if self.random.random() < self.trouble_rate / 2:
+                count = self.random.randrange(2, 5)
+                self.ask(orchestrator_pb2.Request(scale=orchestrator_pb2.Scale(stack=count)))
+
+    def run_through_trouble(self, ticks: int) -> None:
+        for _ in range(ticks):
+            self.tick()
+            if self.random.random() < 0.5:
+                self.plan()
+            if self.random.random() < self.trouble_rate:
+                self.trouble()
+
     # --- what goes wrong ------------------------------------------------------------------------------------------
 
     def trouble(self) -> None:
         what = self.random.choice(("die", "die", "hang", "wake", "forget", "will", "ask", "ask"))
         tiles = list(self.world.processes)
+        # Stack tiles are the ones whose death is hard.
+        tiles += 3 * [tile for tile in tiles if self.world.processes[tile].holds]
         tile = self.random.choice(tiles) if tiles else -1
         if what == "die":
             self.world.end(tile)
@@ -190,8 +218,7 @@ class Trial:
             assert not held & process.held, f"two holders, one of them tile {tile}"
             held |= process.held
         for flight in self.world.flights:
-            target = self.world.processes.get(flight.target)
-            if target is not None and target.links.get(flight.source) == flight.source_incarnation:
+            if self.world.lands(flight):
                 assert not held & flight.buckets, f"a bucket on its way to tile {flight.target} is held"
                 held |= flight.buckets
 
