@@ -84,7 +84,7 @@ async def answers(desk: Desk, *payloads: Request | bytes) -> list[orchestrator_p
         requests.received(payload if isinstance(payload, bytes) else json_format.MessageToJson(payload).encode())
     last = Request(id="last", list_events=True)
     requests.received(json_format.MessageToJson(last).encode())
-    found = []
+    found: list[orchestrator_pb2.Reply] = []
     while not found or found[-1].id != "last":
         found.append(await asyncio.wait_for(replies.get(), 20))
     running.cancel()
