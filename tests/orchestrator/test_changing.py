@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError
 import pytest
 from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
-from dlibos_orchestrator.cli import assign, changing, events, main, scale, values
+from dlibos_orchestrator.cli import assign, autoscale, changing, events, main, scale
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_role_may_name_its_domain() -> None:
 @pytest.mark.parametrize("text", ["0", "1", "-0.5", "x", "nan"])
 def test_a_share_is_a_part_of_one(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match=r"0\.75"):
-        values.share(text)
+        autoscale.share(text)
 
 
 def test_a_policy_that_would_oscillate_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,12 +29,23 @@ def add(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("switch", choices=("on", "off"), help="begin, or stop")
-    parser.add_argument("--high", type=values.share, default=0.8, metavar="0.8", help="busy, from 0 to 1 (0.8)")
-    parser.add_argument("--low", type=values.share, default=0.2, metavar="0.2", help="little to do (0.2)")
+    parser.add_argument("--high", type=share, default=0.75, metavar="0.75", help="busy, from 0 to 1 (0.75)")
+    parser.add_argument("--low", type=share, default=0.25, metavar="0.25", help="little to do (0.25)")
     parser.add_argument("--hold", type=values.duration, default=5.0, metavar="5s", help="how long, first (5s)")
     parser.add_argument("--rest", type=values.duration, default=15.0, metavar="15s", help="between two changes (15s)")
     changing.add_flags(parser)
     parser.set_defaults(run=run)
+
+
+def share(text: str) -> float:
+    """Return a part of 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part of 1, such as 0.75")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:

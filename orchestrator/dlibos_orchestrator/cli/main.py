@@ -33,17 +33,15 @@ from dlibos_orchestrator.cli import (
     ps,
     restart,
     scale,
-    show_config,
     top,
     up,
-    validate,
 )
 from dlibos_orchestrator.cli.parser import Parser, did_you_mean
 from dlibos_orchestrator.errors import OrchestratorError
 
 COMMANDS: Final[Sequence[ModuleType]] = (
     up, ps, scale, assign, drain, restart, autoscale, events, top, execute, logs, down, demo, attack, bench, doctor,
-    validate, show_config, completion,
+    completion,
 )  # fmt: skip
 
 

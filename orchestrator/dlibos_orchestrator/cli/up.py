@@ -26,26 +26,14 @@ DEFAULT_TIMEOUT: Final = 30.0  # seconds
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(NAME, help="bring a mesh up", description="Bring a mesh up. Again: it stays up.")
-    parser.add_argument(
-        "file", nargs="?", type=values.path, metavar="FILE", help="mesh.toml, as `dlibos config` prints"
-    )
-    parser.add_argument("--config", type=values.path, metavar="FILE", help="the same")
-    _add_flags(parser)
-    parser.set_defaults(run=run)
-
-
-def flags() -> Parser:
-    """Return a parser of the flags alone that a mesh file may have, too."""
-    parser = Parser(prog=f"dlibos {NAME}")
-    _add_flags(parser)
-    return parser
-
-
-def _add_flags(parser: Parser) -> None:
     add_mesh_flags(parser)
+    parser.add_argument(
+        "--config", type=values.path, metavar="FILE", help="TOML file; the keys of [mesh] are these flags"
+    )
     parser.add_argument("--wait", action="store_const", const=True, help="return when every tile is ready")
     parser.add_argument("--timeout", type=values.duration, metavar="30s", help="longest --wait (30s)")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print the tiles")
+    parser.set_defaults(run=run)
 
 
 def add_mesh_flags(parser: Parser) -> None:
@@ -86,20 +74,14 @@ def add_mesh_flags(parser: Parser) -> None:
     parser.add_argument(
         "--tune", type=values.tunables, metavar="KEY=VALUE,...", help=f"set any of {', '.join(values.TUNABLES)}"
     )
-    parser.add_argument(
-        "--autoscale",
-        type=values.autoscale,
-        metavar="high=0.8,low=0.2,hold=5s,rest=15s",
-        help="let a policy move tiles to the role that has most to do; see `dlibos autoscale`",
-    )
     parser.add_argument("--name", metavar="NAME", help="name of the mesh (default)")
     parser.add_argument("--mesh", type=values.mesh_size, metavar="WxH", help="size of the mesh (6x6)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Bring the mesh up and print its tiles."""
-    if (file := args.file or args.config) is not None:
-        merge_config(args, read_config(file, args.parser))
+    if args.config is not None:
+        merge_config(args, read_config(args.config, args.parser))
     options = mesh_options(args)
     patience = DEFAULT_TIMEOUT if args.timeout is None else args.timeout
     timeout = patience if args.wait else None
@@ -120,7 +102,7 @@ def mesh_options(args: argparse.Namespace) -> MeshOptions:
     """Return the mesh that the flags describe."""
     plain = (
         "name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "broker", "pcap", "fault", "protection",
-        "tune", "autoscale",
+        "tune",
     )  # fmt: skip
     options = replace(MeshOptions(), **{key: value for key in plain if (value := getattr(args, key)) is not None})
     if args.mesh is not None:

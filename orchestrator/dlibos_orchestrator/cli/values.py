@@ -11,7 +11,7 @@ from typing import Final
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.cli.parser import did_you_mean
-from dlibos_orchestrator.model.options import NAME, AutoscaleLimits, Domain, Faults, Published
+from dlibos_orchestrator.model.options import NAME, Domain, Faults, Published
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -89,34 +89,6 @@ def tunables(text: str) -> dict[str, int]:
     return dict(_tunable(item) for item in text.split(","))
 
 
-def default_of(tunable: str) -> int:
-    """Return what a tunable is where nothing is said."""
-    bounds = TUNABLES[tunable].GetOptions().Extensions[mesh_pb2.bounds]
-    return int(bounds.default_value)
-
-
-def share(text: str) -> float:
-    """Return a part of 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 < value < 1.0:
-        raise ArgumentTypeError(f"{text!r} is not a part of 1, such as 0.75")
-    return value
-
-
-def autoscale(text: str) -> AutoscaleLimits:
-    """Return the policy of "high=0.8,low=0.2,hold=5s,rest=15s"; what is left out is as AutoscaleLimits has it."""
-    given: dict[str, float] = {}
-    for item in filter(None, text.split(",")):
-        key, _, value = item.partition("=")
-        if key not in AUTOSCALE_KEYS:
-            raise ArgumentTypeError(f"unknown key {key!r}{did_you_mean(key, AUTOSCALE_KEYS)}")
-        given[key] = AUTOSCALE_KEYS[key](value)
-    return AutoscaleLimits(**given)
-
-
 def path(text: str) -> Path:
     """Return an absolute path."""
     return Path(text).expanduser().absolute()
@@ -157,6 +129,3 @@ def _probability(key: str, text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise ArgumentTypeError(f"{key}={text} is not a probability from 0 to 1")
     return value
-
-
-AUTOSCALE_KEYS: Final = {"high": share, "low": share, "hold": duration, "rest": duration}

@@ -46,7 +46,7 @@ def desired_mesh(
 
 def asked_spec(options: MeshOptions) -> orchestrator_pb2.Spec:
     """Return what a user who asks for `options` wants of the mesh, as far as it can change while it runs."""
-    spec = orchestrator_pb2.Spec(
+    return orchestrator_pb2.Spec(
         version=1,
         driver=options.driver,
         stack=options.stack,
@@ -54,9 +54,6 @@ def asked_spec(options: MeshOptions) -> orchestrator_pb2.Spec:
         idle=options.idle,
         compromised=sorted(options.compromised),
     )
-    if options.autoscale is not None:
-        spec.autoscale.CopyFrom(orchestrator_pb2.Autoscale(**vars(options.autoscale)))
-    return spec
 
 
 def is_protected(mesh: mesh_pb2.Mesh) -> bool:

@@ -104,11 +104,6 @@ class MeshOptions:
         check_name(self.name)
         self._check_counts()
         self._check_domains()
-        if self.autoscale is not None and self.autoscale.low >= self.autoscale.high:
-            raise UsageError(
-                f"autoscale: low {self.autoscale.low} must be less than high {self.autoscale.high}, "
-                "or tiles would come and go for ever"
-            )
         roots = [("--root" if not self.domain else f"--domain {d.name}: root", d.root) for d in self.domains]
         for flag, folder in (*roots, ("--pcap", self.pcap)):
             if folder is not None and not folder.is_dir():
