@@ -218,4 +218,4 @@ def _bits(share: int) -> list[int]:
 
 def _process_id(incarnation: int) -> int:
     """Return what stands for a process id: shorter than an incarnation, and 0 for none."""
-    return incarnation % PIDS + 1 if incarnation else 0
+    return incarnation % PIDS or min(incarnation, 1)
