@@ -14,16 +14,21 @@ from dlibos_orchestrator.model.placement import coordinates, place
 DIRECTORY = Path("/run/m")
 
 
-def test_drivers_come_first_then_stacks_apps_and_idle_tiles() -> None:
-    roles = place(MeshOptions(driver=2, stack=1, app=2, idle=1))
-    assert [mesh_pb2.Role.Name(role) for role in roles] == [
-        "ROLE_DRIVER",
-        "ROLE_DRIVER",
-        "ROLE_STACK",
-        "ROLE_APP",
-        "ROLE_APP",
-        "ROLE_IDLE",
-    ]
+def test_one_tile_of_each_role_lies_in_the_first_row() -> None:
+    roles = place(MeshOptions())
+    assert [mesh_pb2.Role.Name(role) for role in roles.values()] == ["ROLE_DRIVER", "ROLE_STACK", "ROLE_APP"]
+    assert list(roles) == [0, 1, 2]
+
+
+def test_idle_tiles_get_the_first_free_places() -> None:
+    roles = place(MeshOptions(idle=2))
+    assert [tile for tile, role in roles.items() if role == mesh_pb2.ROLE_IDLE] == [3, 4]
+
+
+def test_a_fused_mesh_is_placed_row_by_row() -> None:
+    roles = place(MeshOptions(protection="fused", driver=2, idle=1))
+    assert [mesh_pb2.Role.Name(role) for role in roles.values()] == ["ROLE_FUSED", "ROLE_FUSED", "ROLE_IDLE"]
+    assert list(roles) == [0, 1, 2]
 
 
 def test_tile_ids_are_row_major() -> None:
@@ -45,9 +50,11 @@ def test_every_tile_gets_sockets_of_its_own_and_apps_get_their_application() -> 
 def test_application_tiles_are_shared_out_over_the_domains() -> None:
     options = MeshOptions(domain=(Domain("a", app=2), Domain("b", port=81, root=Path("/srv"))))
     mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
-    assert [tile.domain for tile in mesh.tiles] == [0, 0, 1, 1, 2]
-    assert [tile.app.port for tile in mesh.tiles] == [0, 0, 80, 80, 81]
-    assert [tile.app.root for tile in mesh.tiles] == ["", "", "", "", "/srv"]
+    apps = [tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_APP]
+    assert [tile.domain for tile in apps] == [1, 1, 2]
+    assert [tile.app.port for tile in apps] == [80, 80, 81]
+    assert [tile.app.root for tile in apps] == ["", "", "/srv"]
+    assert {tile.domain for tile in mesh.tiles if tile not in apps} == {0}
     assert [list(domain.ports) for domain in mesh.domains] == [[80], [81]]
 
 
