@@ -17,11 +17,27 @@ from types import FrameType, ModuleType
 from typing import Final, NoReturn, cast
 
 from dlibos_orchestrator import __version__
-from dlibos_orchestrator.cli import attack, bench, completion, demo, doctor, down, execute, logs, ps, up
+from dlibos_orchestrator.cli import (
+    attack,
+    bench,
+    completion,
+    config,
+    demo,
+    doctor,
+    down,
+    execute,
+    logs,
+    place,
+    ps,
+    up,
+    validate,
+)
 from dlibos_orchestrator.cli.parser import Parser, did_you_mean
 from dlibos_orchestrator.errors import OrchestratorError
 
-COMMANDS: Final[Sequence[ModuleType]] = (up, ps, execute, logs, down, demo, attack, bench, doctor, completion)
+COMMANDS: Final[Sequence[ModuleType]] = (
+    up, ps, execute, logs, down, demo, attack, bench, place, validate, config, doctor, completion,
+)  # fmt: skip
 
 
 def build_parser() -> Parser:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
@@ -78,7 +79,7 @@ def test_nothing_happens_before_it_has_held_long_enough_or_while_it_rests() -> N
     load.run(120)
     times = [time for time, _ in load.scaled]
     assert times[0] >= 5.0
-    assert all(later - earlier >= 10.0 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 10.0 for earlier, later in pairwise(times))
 
 
 def test_a_short_peak_changes_nothing() -> None:
