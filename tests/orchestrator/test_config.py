@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dlibos_orchestrator.cli import up
-from dlibos_orchestrator.cli.config import read_config
 from dlibos_orchestrator.cli.main import build_parser
+from dlibos_orchestrator.cli.meshfile import mesh_options, read_file
 from dlibos_orchestrator.errors import UsageError
 from dlibos_orchestrator.model.options import Faults, MeshOptions, Published
 
@@ -14,8 +14,8 @@ from dlibos_orchestrator.model.options import Faults, MeshOptions, Published
 def options_of(*argv: str) -> MeshOptions:
     args = build_parser().parse_args(["up", *argv])
     if args.config is not None:
-        up.merge_config(args, read_config(args.config, args.parser))
-    return up.mesh_options(args)
+        up.merge_config(args, read_file(args.config, args.parser))
+    return mesh_options(args)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_flag_that_may_repeat_replaces_the_files_list(file: Path) -> None:
 
 def test_the_wait_flag_is_a_boolean_in_a_file(file: Path) -> None:
     file.write_text("[mesh]\nwait = true\n")
-    assert read_config(file, build_parser().parse_args(["up"]).parser) == {"wait": True}
+    assert read_file(file, build_parser().parse_args(["up"]).parser) == {"wait": True}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_wait_flag_is_a_boolean_in_a_file(file: Path) -> None:
     [
         ("[mesh]\nrot = 1\n", "unknown key 'rot' in [mesh]; did you mean 'root'?"),
         ("[mesh]\nconfig = 'x'\n", "unknown key 'config' in [mesh]"),
-        ("[mash]\n", "unknown table or key 'mash'; a mesh is described in table [mesh]"),
+        ("[mash]\n", "unknown table or key 'mash'; did you mean 'mesh'?"),
         ("mesh = 1\n", "'mesh' is not a table"),
         ("[mesh\n", "not TOML"),
         ("[mesh]\ndriver = 'x'\n", "key 'driver' in [mesh]: 'x' is not a count"),

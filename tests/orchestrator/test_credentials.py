@@ -16,7 +16,6 @@ from dlibos_orchestrator.model.desired import desired_mesh
 from dlibos_orchestrator.model.options import MeshOptions
 from tests.support.keys import MESH_KEY
 
-# Tiles 0, 1: drivers; 2: stack; 3, 4: apps; 5: idle.
 OPTIONS = MeshOptions(driver=2, stack=1, app=2, idle=1)
 
 
@@ -29,10 +28,11 @@ def peers(document: bytes) -> set[int]:
     return {int(peer) for peer in json.loads(document)["peers"]}
 
 
-@pytest.mark.parametrize("tile", range(6))
-def test_a_tile_gets_the_keys_of_its_own_pairs_only(mesh: mesh_pb2.Mesh, tile: int) -> None:
+@pytest.mark.parametrize("entry", range(6))
+def test_a_tile_gets_the_keys_of_its_own_pairs_only(mesh: mesh_pb2.Mesh, entry: int) -> None:
+    tile = mesh.tiles[entry].tile
     expected = set(range(36)) - {tile}
-    document = credentials.of_tile(mesh, MESH_KEY, mesh.tiles[tile])
+    document = credentials.of_tile(mesh, MESH_KEY, mesh.tiles[entry])
     assert peers(document) == expected
     keys = json.loads(document)["peers"]
     assert keys == {str(peer): pair_key(MESH_KEY, peer, tile).hex() for peer in expected}
@@ -40,12 +40,12 @@ def test_a_tile_gets_the_keys_of_its_own_pairs_only(mesh: mesh_pb2.Mesh, tile: i
 
 
 def test_driver_tiles_alone_share_a_key_with_the_keeper(mesh: mesh_pb2.Mesh) -> None:
-    documents = [json.loads(credentials.of_tile(mesh, MESH_KEY, tile)) for tile in mesh.tiles]
-    assert [document.get("keeper") for document in documents] == [
-        pair_key(MESH_KEY, 0, KEEPER).hex(),
-        pair_key(MESH_KEY, KEEPER, 1).hex(),
-        *[None] * 4,
-    ]
+    documents = {tile.tile: json.loads(credentials.of_tile(mesh, MESH_KEY, tile)) for tile in mesh.tiles}
+    drivers = [tile.tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_DRIVER]
+    assert {tile: document["keeper"] for tile, document in documents.items() if "keeper" in document} == {
+        drivers[0]: pair_key(MESH_KEY, drivers[0], KEEPER).hex(),
+        drivers[1]: pair_key(MESH_KEY, KEEPER, drivers[1]).hex(),
+    }
     assert peers(credentials.of_keeper(mesh, MESH_KEY)) == set(range(36))  # whichever of them becomes a driver
 
 
@@ -61,7 +61,8 @@ def test_every_pair_has_a_key_of_its_own() -> None:
 
 
 def test_tiles_understand_the_documents(mesh: mesh_pb2.Mesh) -> None:
-    one, other = (identity.parse(credentials.of_tile(mesh, MESH_KEY, mesh.tiles[n]), n) for n in (0, 2))
-    proof = one.prove(Context.NOC, 2, bytes(32), bytes(32))
-    assert other.verify(Context.NOC, 0, bytes(32), bytes(32), proof)
+    first, second = mesh.tiles[0], mesh.tiles[2]
+    one, other = (identity.parse(credentials.of_tile(mesh, MESH_KEY, tile), tile.tile) for tile in (first, second))
+    proof = one.prove(Context.NOC, second.tile, bytes(32), bytes(32))
+    assert other.verify(Context.NOC, first.tile, bytes(32), bytes(32), proof)
     assert identity.KEEPER == KEEPER

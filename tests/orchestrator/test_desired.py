@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,23 +8,29 @@ from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 from google.protobuf import json_format
 
 from dlibos_orchestrator.errors import UsageError
-from dlibos_orchestrator.model.desired import asked_spec, counts, desired_mesh, same_counts, same_frame
+from dlibos_orchestrator.model.desired import counts, desired_mesh, same_counts, same_frame
 from dlibos_orchestrator.model.options import Domain, Faults, MeshOptions, Published
 from dlibos_orchestrator.model.placement import coordinates, place
+from dlibos_orchestrator.model.spec import spec_of
 
 DIRECTORY = Path("/run/m")
 
 
-def test_drivers_come_first_then_stacks_apps_and_idle_tiles() -> None:
-    roles = place(MeshOptions(driver=2, stack=1, app=2, idle=1))
-    assert [mesh_pb2.Role.Name(role) for role in roles] == [
-        "ROLE_DRIVER",
-        "ROLE_DRIVER",
-        "ROLE_STACK",
-        "ROLE_APP",
-        "ROLE_APP",
-        "ROLE_IDLE",
-    ]
+def test_one_tile_of_each_role_lies_in_the_first_row() -> None:
+    roles = place(MeshOptions())
+    assert [mesh_pb2.Role.Name(role) for role in roles.values()] == ["ROLE_DRIVER", "ROLE_STACK", "ROLE_APP"]
+    assert list(roles) == [0, 1, 2]
+
+
+def test_idle_tiles_get_the_first_free_places() -> None:
+    roles = place(MeshOptions(idle=2))
+    assert [tile for tile, role in roles.items() if role == mesh_pb2.ROLE_IDLE] == [3, 4]
+
+
+def test_a_fused_mesh_is_placed_row_by_row() -> None:
+    roles = place(MeshOptions(protection="fused", driver=2, idle=1))
+    assert [mesh_pb2.Role.Name(role) for role in roles.values()] == ["ROLE_FUSED", "ROLE_FUSED", "ROLE_IDLE"]
+    assert list(roles) == [0, 1, 2]
 
 
 def test_tile_ids_are_row_major() -> None:
@@ -45,9 +52,11 @@ def test_every_tile_gets_sockets_of_its_own_and_apps_get_their_application() -> 
 def test_application_tiles_are_shared_out_over_the_domains() -> None:
     options = MeshOptions(domain=(Domain("a", app=2), Domain("b", port=81, root=Path("/srv"))))
     mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
-    assert [tile.domain for tile in mesh.tiles] == [0, 0, 1, 1, 2]
-    assert [tile.app.port for tile in mesh.tiles] == [0, 0, 80, 80, 81]
-    assert [tile.app.root for tile in mesh.tiles] == ["", "", "", "", "/srv"]
+    apps = [tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_APP]
+    assert [tile.domain for tile in apps] == [1, 1, 2]
+    assert [tile.app.port for tile in apps] == [80, 80, 81]
+    assert [tile.app.root for tile in apps] == ["", "", "/srv"]
+    assert {tile.domain for tile in mesh.tiles if tile not in apps} == {0}
     assert [list(domain.ports) for domain in mesh.domains] == [[80], [81]]
 
 
@@ -107,9 +116,12 @@ def test_the_frame_of_a_mesh_is_the_same_whatever_its_id_and_tiles_and_through_j
 
 
 def test_buckets_are_dealt_out_to_stacks_that_take_part() -> None:
-    options = MeshOptions(driver=1, stack=3, compromised=frozenset({2}), tune={"buckets": 5})
+    options = MeshOptions(driver=1, stack=3, tune={"buckets": 5})
+    first, second, third = (tile for tile, role in place(options).items() if role == mesh_pb2.ROLE_STACK)
+    options = replace(options, compromised=frozenset({second}))
     mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
-    assert (mesh.owners, mesh.epoch, mesh.bus) == (bytes([1, 3, 1, 3, 1]), 1, str(DIRECTORY / "bus" / "sock"))
+    assert mesh.owners == bytes([first, third, first, third, first])
+    assert (mesh.epoch, mesh.bus) == (1, str(DIRECTORY / "bus" / "sock"))
     assert len(desired_mesh(MeshOptions(), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1").owners) == 4160
     fused = desired_mesh(MeshOptions(protection="fused"), mesh_pb2.NIC_KIND_TAP, DIRECTORY, "m-1")
     assert fused.owners == b""
@@ -117,7 +129,7 @@ def test_buckets_are_dealt_out_to_stacks_that_take_part() -> None:
 
 def test_what_was_asked_for_is_compared_by_counts() -> None:
     domains = (Domain("a", port=80, app=1), Domain("b", port=81, app=2))
-    spec = asked_spec(MeshOptions(driver=2, stack=3, idle=4, domain=domains))
+    spec = spec_of(MeshOptions(driver=2, stack=3, idle=4, domain=domains))
     assert counts(spec) == "2 driver, 3 stack, 1+2 app, 4 idle"
     later = orchestrator_pb2.Spec()
     later.CopyFrom(spec)
@@ -126,5 +138,5 @@ def test_what_was_asked_for_is_compared_by_counts() -> None:
     later.app[1] += 1
     assert not same_counts(spec, later)
     assert not same_counts(
-        spec, asked_spec(MeshOptions(driver=2, stack=3, idle=4, domain=domains, compromised=frozenset({1})))
+        spec, spec_of(MeshOptions(driver=2, stack=3, idle=4, domain=domains, compromised=frozenset({1})))
     )

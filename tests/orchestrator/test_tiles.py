@@ -13,8 +13,9 @@ from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
 from dlibos_orchestrator.errors import MeshStateError, StartError
 from dlibos_orchestrator.model import credentials
-from dlibos_orchestrator.model.desired import asked_spec, desired_mesh
+from dlibos_orchestrator.model.desired import desired_mesh
 from dlibos_orchestrator.model.options import MeshOptions
+from dlibos_orchestrator.model.spec import spec_of
 from dlibos_orchestrator.runtime import processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
 from dlibos_orchestrator.runtime.nursery import ROOM, Nursery
@@ -31,7 +32,7 @@ def directory(runtime_directory: Path) -> MeshDirectory:
     assert made.path.parent == runtime_directory
     made.create()
     made.write_key(MESH_KEY)
-    made.write_spec(asked_spec(MeshOptions()))
+    made.write_spec(spec_of(MeshOptions()))
     return made
 
 

@@ -1,7 +1,9 @@
 """Where attacks are performed: a mesh of two domains with compromised tiles in it, an outsider, and honest clients.
 
-tile    0 driver   1 driver (compromised)   2 stack   3 stack (compromised)   4 app: honest   5 app (compromised)
+tile    1 driver   4 driver (compromised)   2 stack   9 stack (compromised)   3 app: honest   8 app (compromised)
 domain                                                                            port 80         port 81
+
+So `policy.place` puts two tiles of each role.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from dlibos_orchestrator.runtime.directory import MeshDirectory, mesh_directory
 from dlibos_orchestrator.runtime.observe import TileRow, observe
 
 START_SECONDS: Final = 60.0
-COMPROMISED: Final = {"driver": 1, "stack": 3, "app": 5}
-HONEST: Final = (0, 2, 4)
-DRIVER: Final = 0
-APPLICATION: Final = 4
+COMPROMISED: Final = {"driver": 4, "stack": 9, "app": 8}
+HONEST: Final = (1, 2, 3)
+DRIVER: Final = 1
+APPLICATION: Final = 3
 # Seconds until all buffers must be back; acknowledgements may be delayed by 40 ms. Without protection those not back
 # soon are lost to the attack, and the mesh is brought up anew.
 IDLE_SECONDS: Final = {PROTECTED: 3.0, UNPROTECTED: 1.0}

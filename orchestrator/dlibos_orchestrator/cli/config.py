@@ -1,70 +1,95 @@
-"""A mesh from a file: table [mesh] of a TOML file, whose keys are the long flags of `dlibos up`; flags override it."""
+"""`dlibos config`: the mesh that a file describes, as a file, with everything that it leaves out filled in."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import tomllib
+import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from dlibos_orchestrator.cli.parser import did_you_mean
-from dlibos_orchestrator.errors import UsageError
+from dlibos.control.v1 import mesh_pb2
 
-NOT_IN_FILES: Final = {"config", "output", "help"}
+from dlibos_orchestrator.cli import up, values
+from dlibos_orchestrator.cli.meshfile import options_of
+from dlibos_orchestrator.cli.parser import Subparsers
+from dlibos_orchestrator.model.options import Domain, Faults, MeshOptions
+from dlibos_orchestrator.output import print_json
 
-
-def read_config(file: Path, parser: argparse.ArgumentParser) -> dict[str, object]:
-    """Return the values of `file` by the parser's destinations, each checked by its flag's own type."""
-    table = _mesh_table(file)
-    actions = {name: action for action in parser._actions if (name := _key(action)) and name not in NOT_IN_FILES}
-    values: dict[str, object] = {}
-    for key, value in table.items():
-        if key not in actions:
-            raise UsageError(f"{file}: unknown key {key!r} in [mesh]{did_you_mean(key, actions)}")
-        try:
-            values[actions[key].dest] = _convert(actions[key], value, file.parent)
-        except (argparse.ArgumentTypeError, ValueError) as error:
-            raise UsageError(f"{file}: key {key!r} in [mesh]: {error}") from error
-    return values
+NAME: Final = "config"
 
 
-def _mesh_table(file: Path) -> Mapping[str, object]:
-    try:
-        document = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror}; name a file with a [mesh] table") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not TOML: {error}") from error
-    for name in document:
-        if name != "mesh":
-            raise UsageError(f"{file}: unknown table or key {name!r}; a mesh is described in table [mesh]")
-    table = document.get("mesh", {})
-    if not isinstance(table, dict):
-        raise UsageError(f"{file}: 'mesh' is not a table; begin the file with [mesh]")
-    return table
+def add(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        NAME,
+        help="print a mesh file with its defaults filled in",
+        description="Print the mesh that a file describes, as a file to be read again. No FILE: the default mesh.",
+    )
+    parser.add_argument("file", nargs="?", type=values.path, metavar="FILE", help="mesh file (TOML)")
+    parser.add_argument("-o", "--output", choices=("toml", "json"), default="toml", help="how to print it (toml)")
+    parser.set_defaults(run=run)
 
 
-def _key(action: argparse.Action) -> str:
-    return next((option[2:] for option in action.option_strings if option.startswith("--")), "")
+def run(args: argparse.Namespace) -> int:
+    """Print the effective mesh file. UsageError for a file that `dlibos up` would refuse."""
+    options = MeshOptions() if args.file is None else options_of(args.file, up.mesh_parser())
+    document = as_document(options)
+    if args.output == "json":
+        print_json(document)
+    else:
+        print(as_toml(document), end="")
+    return 0
 
 
-def _convert(action: argparse.Action, value: object, folder: Path) -> object:
-    if action.nargs == 0:
-        if not isinstance(value, bool):
-            raise ValueError(f"{value!r} is not true or false")
-        return value
-    if isinstance(action, argparse._AppendAction):
-        return [_one(action, item, folder) for item in (value if isinstance(value, list) else [value])]
-    return _one(action, value, folder)
+def as_document(options: MeshOptions) -> dict[str, Any]:
+    """Return the tables of the mesh file that describes these options in full."""
+    fused = options.protection == "fused"
+    plain = ("name", "driver", "idle", "protection") if fused else ("name", "driver", "stack", "idle", "protection")
+    document: dict[str, Any] = {
+        "mesh": {"mesh": f"{options.width}x{options.height}", **{key: getattr(options, key) for key in plain}},
+        "nic": _nic(options),
+        "tunables": {name: options.tune.get(name, default) for name, default in _defaults().items()},
+        "domain": [_domain(domain) for domain in options.domains],
+    }
+    if options.autoscale is not None:
+        document["autoscale"] = vars(options.autoscale)
+    return document
 
 
-def _one(action: argparse.Action, value: object, folder: Path) -> object:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f"{value!r} is not a string or a whole number")
-    text = os.fspath(folder / Path(str(value)).expanduser()) if action.metavar == "DIR" else str(value)
-    converted = action.type(text) if callable(action.type) else text
-    if action.choices is not None and converted not in action.choices:
-        raise ValueError(f"{text!r}{did_you_mean(text, action.choices)}")
-    return converted
+def as_toml(document: Mapping[str, Any]) -> str:
+    """Return tables of plain values, and lists of such tables, as TOML."""
+    blocks = []
+    for name, content in document.items():
+        for entries in content if isinstance(content, list) else [content]:
+            head = f"[[{name}]]" if isinstance(content, list) else f"[{name}]"
+            blocks.append("\n".join([head, *(f"{key} = {_toml(value)}" for key, value in entries.items())]) + "\n")
+    return "\n".join(blocks)
+
+
+def _toml(value: object) -> str:
+    # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _nic(options: MeshOptions) -> dict[str, object]:
+    nic: dict[str, object] = {"kind": options.nic}
+    nic["publish"] = [f"{port.host}:{port.host_port}:{port.mesh_port}" for port in options.publish]
+    if options.pcap is not None:
+        nic["pcap"] = str(options.pcap)
+    if options.fault is not None:
+        nic["fault"] = _faults(options.fault)
+    return nic
+
+
+def _faults(faults: Faults) -> str:
+    return ",".join(f"{key}={value}" for key, value in vars(faults).items())
+
+
+def _domain(domain: Domain) -> dict[str, object]:
+    said: dict[str, object] = {"name": domain.name, "kind": domain.kind, "port": domain.port, "app": domain.app}
+    return said if domain.root is None else {**said, "root": str(domain.root)}
+
+
+def _defaults() -> dict[str, int]:
+    fields = mesh_pb2.Tunables.DESCRIPTOR.fields
+    return {field.name: field.GetOptions().Extensions[mesh_pb2.bounds].default_value for field in fields}

@@ -23,6 +23,7 @@ from dlibos_orchestrator.cli import (
     autoscale,
     bench,
     completion,
+    config,
     demo,
     doctor,
     down,
@@ -30,18 +31,20 @@ from dlibos_orchestrator.cli import (
     events,
     execute,
     logs,
+    place,
     ps,
     restart,
     scale,
     top,
     up,
+    validate,
 )
 from dlibos_orchestrator.cli.parser import Parser, did_you_mean
 from dlibos_orchestrator.errors import OrchestratorError
 
 COMMANDS: Final[Sequence[ModuleType]] = (
-    up, ps, scale, assign, drain, restart, autoscale, events, top, execute, logs, down, demo, attack, bench, doctor,
-    completion,
+    up, ps, scale, assign, drain, restart, autoscale, events, top, execute, logs, down, demo, attack, bench, place,
+    validate, config, doctor, completion,
 )  # fmt: skip
 
 

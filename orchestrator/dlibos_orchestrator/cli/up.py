@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.cli import values
-from dlibos_orchestrator.cli.config import read_config
+from dlibos_orchestrator.cli.meshfile import mesh_options, read_file
 from dlibos_orchestrator.cli.parser import Parser, Subparsers
 from dlibos_orchestrator.cli.ps import as_json, print_tiles
+from dlibos_orchestrator.errors import UsageError
 from dlibos_orchestrator.model.options import BROKERS, NIC_CHOICES, PROTECTIONS, MeshOptions
 from dlibos_orchestrator.output import notice, print_json
 from dlibos_orchestrator.runtime import local
@@ -26,14 +26,17 @@ DEFAULT_TIMEOUT: Final = 30.0  # seconds
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(NAME, help="bring a mesh up", description="Bring a mesh up. Again: it stays up.")
-    add_mesh_flags(parser)
-    parser.add_argument(
-        "--config", type=values.path, metavar="FILE", help="TOML file; the keys of [mesh] are these flags"
-    )
-    parser.add_argument("--wait", action="store_const", const=True, help="return when every tile is ready")
-    parser.add_argument("--timeout", type=values.duration, metavar="30s", help="longest --wait (30s)")
+    parser.add_argument("file", nargs="?", type=values.path, metavar="FILE", help="mesh file (TOML); flags override it")
+    parser.add_argument("--config", type=values.path, metavar="FILE", help="the same")
+    _add_flags(parser)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="how to print the tiles")
     parser.set_defaults(run=run)
+
+
+def _add_flags(parser: Parser) -> None:
+    add_mesh_flags(parser)
+    parser.add_argument("--wait", action="store_const", const=True, help="return when every tile is ready")
+    parser.add_argument("--timeout", type=values.duration, metavar="30s", help="longest --wait (30s)")
 
 
 def add_mesh_flags(parser: Parser) -> None:
@@ -74,14 +77,22 @@ def add_mesh_flags(parser: Parser) -> None:
     parser.add_argument(
         "--tune", type=values.tunables, metavar="KEY=VALUE,...", help=f"set any of {', '.join(values.TUNABLES)}"
     )
+    parser.add_argument(
+        "--autoscale",
+        type=values.autoscale,
+        metavar="high=0.8,low=0.2,hold=5s,rest=15s",
+        help="move idle tiles to the role that has most to do, and back",
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the mesh (default)")
     parser.add_argument("--mesh", type=values.mesh_size, metavar="WxH", help="size of the mesh (6x6)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Bring the mesh up and print its tiles."""
-    if args.config is not None:
-        merge_config(args, read_config(args.config, args.parser))
+    if args.file is not None and args.config is not None:
+        raise UsageError(f"two mesh files: {args.file} and --config {args.config}; name one")
+    if (file := args.file or args.config) is not None:
+        merge_config(args, read_file(file, args.parser))
     options = mesh_options(args)
     patience = DEFAULT_TIMEOUT if args.timeout is None else args.timeout
     timeout = patience if args.wait else None
@@ -98,16 +109,11 @@ def merge_config(args: argparse.Namespace, values_of_file: Mapping[str, object])
             setattr(args, destination, value)
 
 
-def mesh_options(args: argparse.Namespace) -> MeshOptions:
-    """Return the mesh that the flags describe."""
-    plain = (
-        "name", "driver", "stack", "app", "idle", "app_kind", "root", "nic", "broker", "pcap", "fault", "protection",
-        "tune",
-    )  # fmt: skip
-    options = replace(MeshOptions(), **{key: value for key in plain if (value := getattr(args, key)) is not None})
-    if args.mesh is not None:
-        options = replace(options, width=args.mesh[0], height=args.mesh[1])
-    return replace(options, publish=tuple(args.publish or ()), domain=tuple(args.domain or ()))
+def mesh_parser() -> Parser:
+    """Return a parser of the flags that describe a mesh: what the keys of a mesh file are checked against."""
+    parser = Parser(prog="dlibos up")
+    _add_flags(parser)
+    return parser
 
 
 def report(directory: MeshDirectory, output: str) -> None:

@@ -11,11 +11,13 @@ from typing import Final
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.cli.parser import did_you_mean
-from dlibos_orchestrator.model.options import NAME, Domain, Faults, Published
+from dlibos_orchestrator.model.options import NAME, AutoscaleLimits, Domain, Faults, Published
 
 DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 DOMAIN_KEYS: Final = ("name", "port", "app", "kind", "root")
+AUTOSCALE: Final = ("high", "low", "hold", "rest")
+NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 TUNABLES: Final = mesh_pb2.Tunables.DESCRIPTOR.fields_by_name
 PROBABILITIES: Final = ("loss", "duplicate", "corrupt", "reorder")
 
@@ -89,6 +91,24 @@ def tunables(text: str) -> dict[str, int]:
     return dict(_tunable(item) for item in text.split(","))
 
 
+def autoscale(text: str) -> AutoscaleLimits:
+    """Return the limits of "high=0.8,low=0.2,hold=5s,rest=15s"; those left out have their default."""
+    limits: dict[str, float] = {}
+    for item in text.split(","):
+        key, _, value = item.partition("=")
+        if key not in AUTOSCALE:
+            raise ArgumentTypeError(f"unknown limit {key!r}{did_you_mean(key, AUTOSCALE)}")
+        limits[key] = autoscale_limit(key, value)
+    return AutoscaleLimits(**limits)
+
+
+def autoscale_limit(key: str, text: str) -> float:
+    """Return the value of one limit: a share from 0 to 1, or a duration, which may be a number of seconds."""
+    if key in ("high", "low"):
+        return _probability(key, text, "share")
+    return float(text) if NUMBER.fullmatch(text) else duration(text)
+
+
 def path(text: str) -> Path:
     """Return an absolute path."""
     return Path(text).expanduser().absolute()
@@ -121,11 +141,11 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _probability(key: str, text: str) -> float:
+def _probability(key: str, text: str, what: str = "probability") -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 1.0:
-        raise ArgumentTypeError(f"{key}={text} is not a probability from 0 to 1")
+        raise ArgumentTypeError(f"{key}={text} is not a {what} from 0 to 1")
     return value

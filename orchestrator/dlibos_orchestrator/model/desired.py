@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
@@ -37,23 +38,12 @@ def desired_mesh(
     mesh.protection = PROTECTION[options.protection]
     for domain in options.domains:
         mesh.domains.add(name=domain.name, ports=[domain.port])
-    for tile, (role, number) in enumerate(zip(place(options), domains_of_tiles(options), strict=True)):
+    roles = place(options)
+    for (tile, role), number in zip(roles.items(), domains_of_tiles(options, roles), strict=True):
         mesh.tiles.append(_tile(options, tile, role, number, directory))
     stacks = [tile.tile for tile in mesh.tiles if tile.role == mesh_pb2.ROLE_STACK and not tile.passive]
     mesh.epoch, mesh.owners, mesh.bus = 1, evenly(stacks, bucket_count(mesh)), str(directory / "bus" / "sock")
     return mesh
-
-
-def asked_spec(options: MeshOptions) -> orchestrator_pb2.Spec:
-    """Return what a user who asks for `options` wants of the mesh, as far as it can change while it runs."""
-    return orchestrator_pb2.Spec(
-        version=1,
-        driver=options.driver,
-        stack=options.stack,
-        app=[domain.app for domain in options.domains],
-        idle=options.idle,
-        compromised=sorted(options.compromised),
-    )
 
 
 def is_protected(mesh: mesh_pb2.Mesh) -> bool:
@@ -72,11 +62,11 @@ def counts(spec: orchestrator_pb2.Spec) -> str:
     return f"{spec.driver} driver, {spec.stack} stack, {apps} app, {spec.idle} idle"
 
 
-def domains_of_tiles(options: MeshOptions) -> list[int]:
-    """Return the number of each tile's domain, 0 for those that run no application, in the order of `place`."""
+def domains_of_tiles(options: MeshOptions, roles: Mapping[int, mesh_pb2.Role.ValueType]) -> list[int]:
+    """Return the number of each tile's domain, 0 for those that run no application, in the order of `roles`."""
     numbers = chain.from_iterable([number] * domain.app for number, domain in enumerate(options.domains, 1))
     of_role = {mesh_pb2.ROLE_APP: numbers, mesh_pb2.ROLE_FUSED: repeat(1)}
-    return [next(of_role[role]) if role in of_role else 0 for role in place(options)]
+    return [next(of_role[role]) if role in of_role else 0 for role in roles.values()]
 
 
 def same_frame(one: mesh_pb2.Mesh, other: mesh_pb2.Mesh) -> bool:

@@ -60,6 +60,21 @@ class AutoscaleLimits:
     hold: float = 5.0
     rest: float = 15.0
 
+    def check(self) -> None:
+        """Raise UsageError for limits that make no sense."""
+        if not 0 < self.low < self.high <= 1:
+            raise UsageError(
+                f"autoscale: low={self.low:g} high={self.high:g}: use 0 < low < high <= 1, as low=0.2 high=0.8"
+            )
+        # A tile given back must not push the others above `high`: that would go to and fro.
+        if self.low > self.high / 2:
+            raise UsageError(
+                f"autoscale: low={self.low:g} is more than half of high={self.high:g}: a tile of two that is given "
+                f"back would be wanted again at once; use low={self.high / 2:g} or less"
+            )
+        if self.hold <= 0 or self.rest < 0:
+            raise UsageError("autoscale: hold must be more than 0 s and rest not negative, as hold=5s,rest=15s")
+
 
 @dataclass(frozen=True)
 class MeshOptions:
@@ -104,6 +119,8 @@ class MeshOptions:
         check_name(self.name)
         self._check_counts()
         self._check_domains()
+        if self.autoscale is not None:
+            self.autoscale.check()
         roots = [("--root" if not self.domain else f"--domain {d.name}: root", d.root) for d in self.domains]
         for flag, folder in (*roots, ("--pcap", self.pcap)):
             if folder is not None and not folder.is_dir():

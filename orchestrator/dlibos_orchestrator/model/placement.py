@@ -1,6 +1,6 @@
-"""Which tile plays which role: row-major ids, drivers first, then stacks, apps and idle tiles.
+"""Which tile plays which role in a mesh that comes up: the best placement; idle tiles get the first free places.
 
-Drivers sit in the first row, as mPIPE sits at the edge of a TILE-Gx; a policy that weighs hops comes later.
+In a fused mesh nothing travels: its tiles are placed row by row.
 """
 
 from __future__ import annotations
@@ -8,21 +8,26 @@ from __future__ import annotations
 from dlibos.control.v1 import mesh_pb2
 
 from dlibos_orchestrator.model.options import MeshOptions
+from dlibos_orchestrator.policy.place import Counts, best_layout, coordinates
+
+__all__ = ["coordinates", "counts_of", "place"]
 
 
-def place(options: MeshOptions) -> list[mesh_pb2.Role.ValueType]:
-    """Return the role of each tile; the index is the tile id, y * width + x."""
+def place(options: MeshOptions) -> dict[int, mesh_pb2.Role.ValueType]:
+    """Return the role of each tile, by tile id (y * width + x), in ascending order."""
     if options.protection == "fused":
-        return [mesh_pb2.ROLE_FUSED] * options.driver + [mesh_pb2.ROLE_IDLE] * options.idle
-    counts = (
-        (mesh_pb2.ROLE_DRIVER, options.driver),
-        (mesh_pb2.ROLE_STACK, options.stack),
-        (mesh_pb2.ROLE_APP, sum(domain.app for domain in options.domains)),
-        (mesh_pb2.ROLE_IDLE, options.idle),
-    )
-    return [role for role, count in counts for _ in range(count)]
+        busy = dict.fromkeys(range(options.driver), mesh_pb2.ROLE_FUSED)
+    else:
+        drivers, stacks, apps = best_layout(options.width, options.height, counts_of(options))
+        busy = (
+            dict.fromkeys(drivers, mesh_pb2.ROLE_DRIVER)
+            | dict.fromkeys(stacks, mesh_pb2.ROLE_STACK)
+            | dict.fromkeys(apps, mesh_pb2.ROLE_APP)
+        )
+    free = [tile for tile in range(options.width * options.height) if tile not in busy]
+    return dict(sorted((busy | dict.fromkeys(free[: options.idle], mesh_pb2.ROLE_IDLE)).items()))
 
 
-def coordinates(tile: int, width: int) -> tuple[int, int]:
-    """Return (x, y) of a tile id."""
-    return tile % width, tile // width
+def counts_of(options: MeshOptions) -> Counts:
+    """Return how many tiles of each role take part in the traffic."""
+    return Counts(options.driver, options.stack, sum(domain.app for domain in options.domains))

@@ -13,7 +13,7 @@ from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
 from dlibos_orchestrator.errors import UsageError
 from dlibos_orchestrator.model.observed import Observed
-from dlibos_orchestrator.model.options import MeshOptions
+from dlibos_orchestrator.model.options import AutoscaleLimits, MeshOptions
 from dlibos_orchestrator.model.pins import assign, drain, place_of, restart
 from dlibos_orchestrator.policy.goal import Job, pins, untouchable, wanted
 
@@ -72,7 +72,8 @@ def _change(
         restart(spec, mesh, request.restart, observed)
     elif what == "autoscale":
         spec.autoscale.CopyFrom(request.autoscale)
-        check_autoscale(spec.autoscale)
+        limits = spec.autoscale
+        AutoscaleLimits(limits.high, limits.low, limits.hold, limits.rest).check()
     elif request.autoscale_off:
         spec.ClearField("autoscale")
 
@@ -133,19 +134,3 @@ def _check_room(spec: Spec, mesh: mesh_pb2.Mesh) -> None:
             f"{busy} tiles with work and {len(idle)} that were drained or assigned idle do not fit on the "
             f"{mesh.width}x{mesh.height} mesh; `dlibos assign {idle[-1]} ROLE` first"
         )
-
-
-def check_autoscale(autoscale: orchestrator_pb2.Autoscale) -> None:
-    """Raise UsageError for limits that make no sense."""
-    if not 0 < autoscale.low < autoscale.high <= 1:
-        raise UsageError(
-            f"autoscale: low={autoscale.low:g} high={autoscale.high:g}: use 0 < low < high <= 1, as low=0.2 high=0.8"
-        )
-    # A tile taken away must not push the others above `high`: that would go to and fro.
-    if autoscale.low > autoscale.high / 2:
-        raise UsageError(
-            f"autoscale: low={autoscale.low:g} is more than half of high={autoscale.high:g}: one tile of two given "
-            f"back would be wanted again at once; use low={autoscale.high / 2:g} or less"
-        )
-    if autoscale.hold <= 0 or autoscale.rest < 0:
-        raise UsageError("autoscale: hold must be more than 0 s and rest not negative, as hold=5s rest=15s")

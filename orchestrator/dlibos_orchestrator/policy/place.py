@@ -14,8 +14,9 @@ Every driver talks to every stack tile and every stack tile to every app tile, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import combinations
 from typing import Final, NamedTuple
 
 from dlibos.control.v1 import mesh_pb2
@@ -23,7 +24,8 @@ from dlibos.control.v1 import mesh_pb2
 EDGE_WORDS: Final = 10
 DRIVER_STACK_WORDS: Final = 5 + 8
 STACK_APP_WORDS: Final = 7 + 7
-MANY: Final = 64  # cells; a larger mesh is searched from fewer starts
+SMALL: Final = 16  # cells up to which each pair of the best is swapped once more, and the search goes on from there
+MANY: Final = 40  # cells; a larger mesh is searched from fewer starts
 FREE: Final = mesh_pb2.ROLE_UNSPECIFIED
 
 Distances = tuple[tuple[int, ...], ...]
@@ -86,9 +88,17 @@ def best_layout(width: int, height: int, counts: Counts) -> Layout:
     A tie goes to the first start, which is row by row: drivers, stacks, apps. tests/orchestrator/policy proves the
     optimum on small meshes.
     """
-    starts = [list(range(width * height)), *_starts(width, height)]
-    best = min((_Search(width, height, counts, order).run() for order in starts), key=lambda found: found[0])
-    return best[1]
+    starts = _starts(width, height, counts)
+    found = _Search(width, height, counts, next(starts)).run()
+    if found[0] == counts.driver * counts.stack * counts.app * (DRIVER_STACK_WORDS + STACK_APP_WORDS):
+        return _layout(found[1])  # all are neighbours, and the drivers sit at the edge: it cannot be better
+    found = min([found, *(_Search(width, height, counts, roles).run() for roles in starts)], key=lambda one: one[0])
+    while width * height <= SMALL:
+        better = min((_Search(width, height, counts, roles).run() for roles in _shaken(found[1])), default=found)
+        if better[0] >= found[0]:
+            break
+        found = better
+    return _layout(found[1])
 
 
 def row_major(counts: Counts) -> Layout:
@@ -98,12 +108,35 @@ def row_major(counts: Counts) -> Layout:
     return Layout(tuple(order[: counts.driver]), tuple(order[counts.driver : first]), tuple(order[first:]))
 
 
-def _starts(width: int, height: int) -> list[list[int]]:
-    """Return orders in which cells are filled, one around each centre: the stacks get the nearest."""
-    cells = width * height
-    hops = distances(width, height)
-    step = 1 if cells <= MANY else cells // (MANY // 4)
-    return [sorted(range(cells), key=lambda cell: (hops[centre][cell], cell)) for centre in range(0, cells, step)]
+def _starts(width: int, height: int, counts: Counts) -> Iterator[list[int]]:
+    """Yield the role of each cell (an index of Layout, from 1; 0: free): row by row, then around each centre."""
+    cells, hops = width * height, distances(width, height)
+    driver, stack, app = ([number] * count for number, count in enumerate(counts, 1))
+    yield _filled(range(cells), driver + stack + app)
+    step = 1 if cells <= MANY else cells // 3
+    for centre in range(0, cells, step):
+        order = sorted(range(cells), key=lambda cell: (hops[centre][cell], cell))
+        for roles in (stack + driver + app, driver + stack + app, app + stack + driver):
+            yield _filled(order, roles)
+
+
+def _shaken(roles: Sequence[int]) -> Iterator[list[int]]:
+    for one, other in combinations(range(len(roles)), 2):
+        if roles[one] != roles[other]:
+            shaken = list(roles)
+            shaken[one], shaken[other] = roles[other], roles[one]
+            yield shaken
+
+
+def _layout(roles: Sequence[int]) -> Layout:
+    return Layout(*(tuple(cell for cell, has in enumerate(roles) if has == role) for role in (1, 2, 3)))
+
+
+def _filled(order: Sequence[int], roles: Sequence[int]) -> list[int]:
+    filled = [0] * len(order)
+    for cell, role in zip(order, roles, strict=False):
+        filled[cell] = role
+    return filled
 
 
 class _Search:
@@ -112,16 +145,10 @@ class _Search:
     The cost is kept in whole numbers: words times hops of a request, times drivers x stacks x apps.
     """
 
-    def __init__(self, width: int, height: int, counts: Counts, order: Sequence[int]) -> None:
+    def __init__(self, width: int, height: int, counts: Counts, roles: list[int]) -> None:
         self._hops = distances(width, height)
         self._cells = width * height
-        self._role = [0] * self._cells  # 0 free, 1 driver, 2 stack, 3 app
-        by_row = order == list(range(self._cells))
-        roles = [1] * counts.driver + [2] * counts.stack + [3] * counts.app
-        if not by_row:  # the middle of the traffic is the stacks'
-            roles = [2] * counts.stack + [1] * counts.driver + [3] * counts.app
-        for cell, role in zip(order, roles, strict=False):
-            self._role[cell] = role
+        self._role = roles
         self._near = DRIVER_STACK_WORDS * counts.app
         self._far = STACK_APP_WORDS * counts.driver
         edge = EDGE_WORDS * counts.stack * counts.app
@@ -130,12 +157,11 @@ class _Search:
         for cell, role in enumerate(self._role):
             self._count(cell, role, 1)
 
-    def run(self) -> tuple[int, Layout]:
-        """Return the cost of the best that is found, and it."""
+    def run(self) -> tuple[int, list[int]]:
+        """Return the cost of the best that is found, and the role of each cell."""
         while self._sweep():
             pass
-        of = tuple(tuple(cell for cell in range(self._cells) if self._role[cell] == role) for role in (1, 2, 3))
-        return self._cost(), Layout(*of)
+        return self._cost(), self._role
 
     def _cost(self) -> int:
         _, _, stacks, apps = self._sums

@@ -19,8 +19,9 @@ from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
 from dlibos_orchestrator.errors import MachineError, MeshStateError
 from dlibos_orchestrator.model import credentials
-from dlibos_orchestrator.model.desired import asked_spec, counts, desired_mesh, same_counts, same_frame
+from dlibos_orchestrator.model.desired import counts, desired_mesh, same_counts, same_frame
 from dlibos_orchestrator.model.options import MeshOptions, Published
+from dlibos_orchestrator.model.spec import spec_of
 from dlibos_orchestrator.runtime import namespace, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory, locked, mesh_directory
 from dlibos_orchestrator.runtime.observe import has_orchestrator, lost
@@ -45,7 +46,7 @@ def up(options: MeshOptions, timeout: float | None, notice: Callable[[str], None
     directory.check_length()
     with locked(options.name):
         mesh = desired_mesh(options, kind, directory.path, f"{options.name}-{secrets.token_hex(4)}")
-        if not _is_new(directory, mesh, asked_spec(options), notice):
+        if not _is_new(directory, mesh, spec_of(options), notice):
             if timeout is not None:
                 Watch(directory, directory.read_mesh(), first=False).ready(timeout)
             return False
@@ -114,7 +115,7 @@ def _compare(
 
 
 def _launch(directory: MeshDirectory, mesh: mesh_pb2.Mesh, options: MeshOptions, timeout: float | None) -> None:
-    asked = asked_spec(options)
+    asked = spec_of(options)
     with host_sockets(mesh) as sockets:
         try:
             directory.create()

@@ -26,6 +26,7 @@ from dlibos_orchestrator.model.observed import Observed
 from dlibos_orchestrator.plan import SETTLED, Action, Kill, Start, Wait, Write, next_action, steps
 from dlibos_orchestrator.runtime.directory import MeshDirectory
 from dlibos_orchestrator.runtime.tiles import Running
+from dlibos_orchestrator.serve.autoscaling import Autoscaling
 from dlibos_orchestrator.serve.deaths import Deaths
 from dlibos_orchestrator.serve.events import Events
 from dlibos_orchestrator.serve.requests import Requests
@@ -62,6 +63,7 @@ class Orchestrator:
         self._events = Events(self._publish_event)
         self._world = World(self._noticed)
         self._requests = Requests(self, self._publish_reply)
+        self._autoscaling = Autoscaling(self, self._requests.received, self._events.add)
         self._changed = asyncio.Event()  # look again
         self._stale = True  # the process table may have changed
         self._scanned = 0.0
@@ -86,6 +88,10 @@ class Orchestrator:
         """Return the last events, the oldest first."""
         return list(self._events.last)
 
+    def thoughts(self, spec: orchestrator_pb2.Spec) -> list[str]:
+        """Return what the policy of a spec thinks of each role."""
+        return self._autoscaling.thoughts(spec)
+
     def want(self, spec: orchestrator_pb2.Spec, why: str) -> None:
         """Make this the spec. OSError when it cannot be written down: then nothing has changed."""
         self._directory.write_spec(spec)
@@ -97,7 +103,13 @@ class Orchestrator:
         """Work until cancelled."""
         deaths = Deaths(self._process_ended)
         self._publish_mesh(self.mesh)
-        works = [self.link.run(), self._requests.run(), self._tick(), self._reconcile(deaths)]
+        works = [
+            self.link.run(),
+            self._requests.run(),
+            self._autoscaling.run(),
+            self._tick(),
+            self._reconcile(deaths),
+        ]
         tasks = [asyncio.create_task(work) for work in works]
         try:
             await asyncio.gather(*tasks)

@@ -34,6 +34,9 @@ class Desk(Protocol):
     def observed(self) -> Mapping[int, Observed]:
         """The tiles as they are."""
 
+    def thoughts(self, spec: orchestrator_pb2.Spec) -> list[str]:
+        """Return what the policy of a spec thinks of each role."""
+
     def want(self, spec: orchestrator_pb2.Spec, why: str) -> None:
         """Make this the spec: write it down, then act on it."""
 
@@ -94,6 +97,8 @@ class Requests:
         mesh = mesh_pb2.Mesh()
         mesh.CopyFrom(desk.mesh)
         reply.steps.extend(await asyncio.to_thread(steps, wanted, mesh, dict(desk.observed)))
+        if request.HasField("autoscale"):
+            reply.steps.extend(desk.thoughts(wanted))
         if not request.dry_run and wanted != desk.spec:
             desk.want(wanted, _said(request))
         return wanted

@@ -26,6 +26,14 @@ def test_compromised_drivers_and_stacks_take_no_part_in_the_traffic(tmp_path: Pa
     options = stage.options("protected", tmp_path)
     options.check()
     mesh = desired_mesh(options, mesh_pb2.NIC_KIND_TAP, tmp_path, "id")
-    assert {tile.tile for tile in mesh.tiles if tile.passive} == {1, 3}
-    assert options.compromised == {1, 3, 5}
-    assert [tile.domain for tile in mesh.tiles] == [0, 0, 0, 0, 1, 2]
+    roles = {role: mesh_pb2.Role.Value(f"ROLE_{role.upper()}") for role in stage.COMPROMISED}
+    assert {tile.tile for tile in mesh.tiles if tile.passive} == {
+        stage.COMPROMISED["driver"],
+        stage.COMPROMISED["stack"],
+    }
+    assert options.compromised == set(stage.COMPROMISED.values())
+    by_tile = {tile.tile: tile for tile in mesh.tiles}
+    assert {by_tile[tile].role for tile in stage.HONEST} == set(roles.values())
+    assert {role: by_tile[tile].role for role, tile in stage.COMPROMISED.items()} == roles
+    assert [by_tile[tile].domain for tile in (stage.APPLICATION, stage.COMPROMISED["app"])] == [1, 2]
+    assert by_tile[stage.DRIVER].role == mesh_pb2.ROLE_DRIVER

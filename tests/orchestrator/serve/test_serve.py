@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
-from dlibos_orchestrator.model.observed import Observed
-from dlibos_orchestrator.model.spec import spec_of
-from dlibos_orchestrator.runtime.tiles import Running
 from google.protobuf import json_format
 
 from dlibos_orchestrator.model.desired import desired_mesh
+from dlibos_orchestrator.model.observed import Observed
 from dlibos_orchestrator.model.options import MeshOptions
+from dlibos_orchestrator.model.spec import spec_of
+from dlibos_orchestrator.runtime.tiles import Running
 from dlibos_orchestrator.serve.deaths import Deaths
 from dlibos_orchestrator.serve.events import KEPT, Events
 from dlibos_orchestrator.serve.requests import Requests
@@ -67,6 +67,9 @@ class Desk:
         self.observed: Mapping[int, Observed] = {}
         self.wanted: list[str] = []
 
+    def thoughts(self, spec: orchestrator_pb2.Spec) -> list[str]:
+        return [f"busy above {spec.autoscale.high:g} is too much"]
+
     def want(self, spec: orchestrator_pb2.Spec, why: str) -> None:
         self.spec = spec
         self.wanted.append(why)
@@ -84,7 +87,7 @@ async def answers(desk: Desk, *payloads: Request | bytes) -> list[orchestrator_p
         requests.received(payload if isinstance(payload, bytes) else json_format.MessageToJson(payload).encode())
     last = Request(id="last", list_events=True)
     requests.received(json_format.MessageToJson(last).encode())
-    found = []
+    found: list[orchestrator_pb2.Reply] = []
     while not found or found[-1].id != "last":
         found.append(await asyncio.wait_for(replies.get(), 20))
     running.cancel()
