@@ -21,7 +21,8 @@ from dlibos.noc.v1.noc_pb2 import Frame
 
 from dlibos_node.apps.web.server import WebServer
 from dlibos_node.nic import virtio
-from dlibos_node.nic.device import DeviceStatistics, Private
+from dlibos_node.nic.device import DeviceStatistics
+from dlibos_node.nic.memory import Private
 from dlibos_node.noc.peer import Peer
 from dlibos_node.wire import checksum, ethernet, ipv4, tcp
 from dlibos_node.wire.buffer import Buffer

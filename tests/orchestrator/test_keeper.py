@@ -275,3 +275,20 @@ async def test_a_refusing_kernel_is_named(keeper: Keeper, tmp_path: Path, monkey
     with pytest.raises(DeviceError, match="no queue of dlibos0: Argument list too long"):
         await get_queue(tmp_path)
     assert keeper.refused == {Refusal.DEVICE: 1}
+
+
+async def test_queues_that_were_opened_before_are_handed_out_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = os.memfd_create("spare")
+    identity = os.fstat(spare).st_ino
+    monkeypatch.setattr(interface, "open_detached_queue", os.memfd_create)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        serving = asyncio.create_task(Keeper(listener, 1500, None, [spare]).serve())
+        queues = [(await asyncio.to_thread(fetch_queue, str(tmp_path / "s"), 7))[0] for _ in range(2)]
+        assert [os.fstat(queue).st_ino == identity for queue in queues] == [True, False]
+        for queue in queues:
+            os.close(queue)
+        serving.cancel()

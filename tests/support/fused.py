@@ -131,3 +131,4 @@ class FusedWorld(World):
         self.lose = world.get("lose", lambda _frame: False)
         self.client = Client(CLIENT, range(50_000, 52_000), self._to_mesh, lambda _deadline: None)
         self._turn = 0
+        self.attached = [0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from dlibos_node.nic.device import DeviceStatistics, Private
+from dlibos_node.nic.device import DeviceStatistics
+from dlibos_node.nic.memory import Private
 from dlibos_node.nic.virtio import HEADER_LENGTH
 from dlibos_node.wire.buffer import Buffer
 

@@ -101,23 +101,3 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Give the device up. Closing twice is allowed; a closed device receives nothing and takes nothing."""
-
-
-class Private:
-    """The part of a device whose wire no other driver tile shares: whoever holds its other end decides what comes."""
-
-    __slots__ = ()
-
-    def attach(self) -> None:
-        """See Device."""
-
-    def quiesce(self) -> None:
-        """See Device."""
-
-    @property
-    def idle(self) -> bool:
-        """Always: the other end knows what it does."""
-        return True
-
-    def detach(self) -> None:
-        """See Device."""

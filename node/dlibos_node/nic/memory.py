@@ -7,11 +7,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from dlibos_node.nic.device import DeviceStatistics, Drop, Private
+from dlibos_node.nic.device import DeviceStatistics, Drop
 from dlibos_node.nic.virtio import HEADER_LENGTH
 from dlibos_node.wire.buffer import Buffer
 
 _CAPACITY: Final = 4096  # frames towards the mesh; TCP windows keep far below it
+
+
+class Private:
+    """The part of a device whose wire no other driver tile shares: whoever holds its other end decides what comes."""
+
+    __slots__ = ()
+
+    def attach(self) -> None:
+        """See Device."""
+
+    def quiesce(self) -> None:
+        """See Device."""
+
+    @property
+    def idle(self) -> bool:
+        """Always: the other end knows what it does."""
+        return True
+
+    def detach(self) -> None:
+        """See Device."""
 
 
 class MemoryDevice(Private):

@@ -41,7 +41,10 @@ class Tap:
     the interface, not to the queue: the last queue that was opened decides for all.
 
     A detached queue is given no frames; flows are spread over those that are attached, and a flow follows the queue
-    that the mesh's own frames of it come from. So a queue whose work others have taken over has little to lose.
+    that the mesh's own frames of it come from. So a queue whose work others have taken over has little to lose. What
+    is lost is another's: the kernel moves the last attached queue into the gap that a detached one leaves, and drops
+    its frames for as long as that takes (`__tun_detach`, synchronize_net): microseconds, or some milliseconds on a busy
+    machine. The queue that was attached last leaves no gap.
     """
 
     __slots__ = ("_attached", "_fd", "mtu", "name", "offloads", "statistics")

@@ -26,6 +26,9 @@ from dlibos_orchestrator.runtime.callers import LINE, Callee, Refusal, line, par
 from dlibos_orchestrator.runtime.directory import MeshDirectory
 
 PATIENCE: Final = 2.0  # seconds a client may take to prove who it is
+# Opened before there is traffic: a queue is attached from its first moment on, and what comes before it is detached is
+# lost. A driver that starts in a busy mesh takes one of these; the device has 256 in all.
+SPARE_QUEUES: Final = 64
 CLIENTS: Final = 64  # at once; when there are more, the oldest makes room
 
 
@@ -37,14 +40,20 @@ def make_device(nic: mesh_pb2.Nic) -> int:
 
 
 class Keeper:
-    """Hands out queues at `listener`; `keys` are those it shares with driver tiles, None gives to whoever asks."""
+    """Hands out queues at `listener`, first the `spare` ones.
 
-    def __init__(self, listener: socket.socket, mtu: int, keys: Mapping[int, bytes] | None) -> None:
+    `keys` are those it shares with driver tiles, None gives to whoever asks.
+    """
+
+    def __init__(
+        self, listener: socket.socket, mtu: int, keys: Mapping[int, bytes] | None, spare: Sequence[int] = ()
+    ) -> None:
         self.refused: Counter[Refusal] = Counter()
         self._clients: dict[asyncio.Task[None], None] = {}
         self._listener = listener
         self._mtu = mtu
         self._keys = keys
+        self._spare = list(spare)
 
     async def serve(self) -> None:
         """Answer clients until the process is ended."""
@@ -63,7 +72,7 @@ class Keeper:
     async def _answer(self, client: socket.socket) -> None:
         with client, suppress(OSError):  # a client that has gone needs nothing any more
             if (reason := await self._examine(client)) is None:
-                reason = hand_out(client, self._mtu)
+                reason = hand_out(client, self._mtu, self._spare)
             else:
                 client.send(line({"error": reason.value}))
             if reason is not None:
@@ -104,10 +113,10 @@ async def _read_line(client: socket.socket) -> bytes:
     return text
 
 
-def hand_out(client: socket.socket, mtu: int) -> Refusal | None:
-    """Give a client a queue, detached, or the kernel's reason why there is none."""
+def hand_out(client: socket.socket, mtu: int, spare: list[int]) -> Refusal | None:
+    """Give a client a detached queue, a `spare` one if there is any, or the kernel's reason why there is none."""
     try:
-        queue = interface.open_detached_queue(interface.TAP_NAME)
+        queue = spare.pop() if spare else interface.open_detached_queue(interface.TAP_NAME)
     except OSError as error:
         client.send(line({"error": f"no queue of {interface.TAP_NAME}: {error.strerror}"}))
         return Refusal.DEVICE
@@ -138,12 +147,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with os.fdopen(options.ready_fd, "w") as ready:
         try:
             make_device(nic)
+            spare = [interface.open_detached_queue(interface.TAP_NAME) for _ in range(SPARE_QUEUES)]
             listener = _listen(Path(nic.keeper))
         except OSError as error:
             ready.write(f"no TAP device: {error.strerror}; use --nic user, or see `dlibos doctor`")
             return 1
         ready.write("ready")
-    asyncio.run(Keeper(listener, nic.mtu, keys).serve())
+    asyncio.run(Keeper(listener, nic.mtu, keys, spare).serve())
     return 0
 
 
