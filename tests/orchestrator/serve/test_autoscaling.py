@@ -27,7 +27,14 @@ class Seen:
     def observed(self) -> dict[int, Observed]:
         return {
             entry.tile: Observed(
-                entry.tile, True, entry.role, incarnation=1, ready=True, epoch=1, busy=self.busy.get(entry.role, 0.0)
+                entry.tile,
+                True,
+                entry.role,
+                incarnation=1,
+                sequence=1,
+                ready=True,
+                epoch=1,
+                busy=self.busy.get(entry.role, 0.0),
             )
             for entry in self.mesh.tiles
         }
