@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from dlibos_orchestrator.bench import programs
+from dlibos_orchestrator.bench.witness import PATIENCE
 from dlibos_orchestrator.errors import MeshStateError
 from dlibos_orchestrator.runtime import local, processes
 from dlibos_orchestrator.runtime.directory import MeshDirectory
@@ -59,7 +60,14 @@ class Crowd:
     @contextmanager
     def loaded(self, connections: int) -> Iterator[None]:
         """Let wrk hold `connections`; its result is in `load` behind the block."""
-        wrk = [programs.path_of("wrk"), "-t1", f"-c{connections}", f"-d{LONGEST}s", self._url]
+        wrk = [
+            programs.path_of("wrk"),
+            "-t1",
+            f"-c{connections}",
+            f"-d{LONGEST}s",
+            f"--timeout={PATIENCE:g}s",
+            self._url,
+        ]
         with subprocess.Popen([*programs.inside(self._keeper), *wrk], stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield
