@@ -87,7 +87,7 @@ async def test_a_process_without_keys_gets_nothing(base: Path, mesh: mesh_pb2.Me
         assert_no_queue(mesh)
     assert b"DLibOS" in await asyncio.to_thread(get, port, "/")
     assert counted(base, stack.tile, r'dlibos_noc_refused_total\{reason="wrong_proof",[^}]*\}') == 1
-    assert counted(base, stack.tile, r"dlibos_noc_links_up\{[^}]*\}") == 3
+    assert counted(base, stack.tile, r"dlibos_noc_links_up\{[^}]*\}") == 4
     refused = r'dlibos_drops_total\{reason="wrong_proof",[^}]*room="handover",[^}]*\}'
     assert counted(base, stack.tile, refused) >= 3
 
