@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from dlibos.control.v1 import mesh_pb2
+from google.protobuf import json_format
 
 from dlibos_node import config
 from dlibos_node.attack import control
@@ -35,7 +36,9 @@ class Outsider:
     """Sees the mesh from its file alone. `mesh` has been read as any tile reads it."""
 
     def __init__(self, directory: Path) -> None:
-        self.mesh, _ = config.load(directory / "mesh.json", 0)
+        file = directory / "mesh.json"
+        members = json_format.Parse(file.read_text(), mesh_pb2.Mesh()).tiles
+        self.mesh, _ = config.load(file, members[0].tile)  # as that tile reads it
 
     def tile(self, role: str) -> mesh_pb2.Tile:
         """Return the first tile of a role: an honest one."""

@@ -23,7 +23,7 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         NAME,
         help="print a mesh file with its defaults filled in",
-        description="Print the mesh that a file describes, as a file to be read again. No FILE: the default mesh.",
+        description="Print the mesh that a file describes, as a file that can be read again; no FILE: the default.",
     )
     parser.add_argument("file", nargs="?", type=values.path, metavar="FILE", help="mesh file (TOML)")
     parser.add_argument("-o", "--output", choices=("toml", "json"), default="toml", help="how to print it (toml)")

@@ -29,7 +29,7 @@ def _relieve(view: View, tile: int) -> Write | None:
     """A dead tile has nothing to drain: it begins anew at once, as idle one when it was to leave."""
     entry = view.entries[tile]
     leaves = tile in view.goal.leaving
-    if not (entry.draining or (leaves and view.colleagues(tile) and not _needed(view, tile))):
+    if not (entry.draining or (leaves and view.colleagues(tile))) or _needed(view, tile):
         return None
     what = IDLE if leaves else job(entry)
     if (anew := fresh(view.mesh, tile, what)) is None:

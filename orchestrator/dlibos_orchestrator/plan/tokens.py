@@ -4,7 +4,7 @@ There must never be two holders of a bucket. So a dead stack tile is started onl
 known to be held by no live one. A live stack tile is believed once it is settled with the dead one: it has noticed that
 the link is down, so that nothing more passes between the two, and has said what it holds since. A bucket that nobody
 claims and that the table gives to a live stack tile may be on its way between two live ones: it counts as lost only
-when every one of them has been heard some time after the death.
+when all know the table and have been heard some time after the last of them changed.
 
 A link between two stack tiles that goes down and comes up again while both live is not told from one that stays up.
 """
@@ -37,7 +37,7 @@ def birth(view: View, tile: int) -> Write | Start | None:
         return None
     owners = _shares(view, tile)
     if owners is None:
-        view.wait(f"tile {tile}: buckets may be on their way between others", view.seen(tile).ended + FLIGHT)
+        view.wait(f"tile {tile}: buckets may be on their way between others", view.now + FLIGHT)
         return None
     if owners != view.mesh.owners:
         return Write(changed(view.mesh, owners=owners), f"what tile {tile} is to hold when it starts")
@@ -124,9 +124,13 @@ def _comes_back(view: View, owner: int) -> bool:
 
 
 def _quiet(view: View, tile: int) -> bool:
-    """A tile that stood still may speak before it has read what came meanwhile."""
-    live, ended = [view.seen(other) for other in view.live], view.seen(tile).ended
-    return all(seen.heard >= max(ended, seen.awake) + FLIGHT for seen in live)
+    """Whether nothing moves between live stack tiles: all know the table, and have been heard since the last change.
+
+    A tile that stood still may speak before it has read what came meanwhile.
+    """
+    live = [view.seen(other) for other in view.live]
+    since = max([view.seen(tile).ended, *(seen.changed for seen in live), *(seen.awake for seen in live)])
+    return all(seen.epoch == view.mesh.epoch and seen.heard >= since + FLIGHT for seen in live)
 
 
 def _give(owners: bytearray, share: int, tile: int) -> None:

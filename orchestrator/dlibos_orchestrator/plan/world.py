@@ -83,8 +83,9 @@ class World:
             self.processes[tile] = Process(self.born, self.mesh, entry)
 
     def end(self, tile: int) -> None:
-        """End a process; what it holds is gone, what it has sent is not."""
+        """End a process; what it holds and what is on its way to it is gone, what it has sent is not."""
         self.processes.pop(tile, None)
+        self.flights = [flight for flight in self.flights if flight.target != tile]
 
     def moves(self) -> list[Move]:
         """Return what may happen next, in any order."""
@@ -178,7 +179,7 @@ class World:
         return any(entry.tile == tile and job(entry) == process.job for entry in self.mesh.tiles)
 
     def _nears(self, tile: int) -> bool:
-        return any(flight.target == tile for flight in self.flights)
+        return any(flight.target == tile and self.lands(flight) for flight in self.flights)
 
     def _apply(self, tile: int, _: int) -> None:
         process = self.processes[tile]
