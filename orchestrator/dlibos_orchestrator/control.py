@@ -76,7 +76,7 @@ def wait_settled(directory: MeshDirectory, version: int, timeout: float, notice:
             status = json_format.Parse(payload, orchestrator_pb2.OrchestratorStatus())
             if status.settled and status.spec.version >= version:
                 return
-            if status.doing != doing:
+            if status.doing != doing and not status.settled:
                 doing = status.doing
                 notice(doing)
     raise MeshStateError(f"not done after {timeout:g} s ({doing or 'no word'}); it goes on: see `dlibos events`")

@@ -35,6 +35,7 @@ class Autoscaling:
         self._ask = ask
         self._notice = notice
         self._state = autoscale.State()
+        self._version = seen.spec.version
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -45,6 +46,10 @@ class Autoscaling:
     def look(self, now: float) -> None:
         """Look once; `now` in seconds of Observed's clock."""
         seen = self._seen
+        if seen.spec.version != self._version:
+            # Whoever changed it, the load is another now; and nobody's change is taken back at once.
+            self._version = seen.spec.version
+            self._state = autoscale.State(changed=now)
         advice = autoscale.advise(seen.spec, seen.mesh, seen.observed, self._state, now)
         self._state = advice.state
         if advice.scale is not None:

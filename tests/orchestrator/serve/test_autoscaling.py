@@ -71,3 +71,16 @@ def test_it_says_what_it_thinks_of_a_policy_that_is_not_in_force(asked: list[orc
         scaling.look(100.0 + second)
     assert asked == []
     assert any("stack: 0.95 busy" in line for line in scaling.thoughts(wanted))
+
+
+def test_what_a_user_has_just_changed_is_not_changed_back_at_once(asked: list[orchestrator_pb2.Request]) -> None:
+    seen = Seen()
+    scaling = Autoscaling(seen, lambda payload: asked.append(orchestrator_pb2.Request()), lambda *_: None)
+    scaling.look(100.0)
+    seen.spec.version += 1
+    for second in range(1, 10):
+        scaling.look(100.0 + second)
+    assert asked == []
+    for second in range(10, 16):
+        scaling.look(100.0 + second)
+    assert len(asked) == 1
