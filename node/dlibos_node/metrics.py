@@ -179,6 +179,13 @@ class TileCollector(Collector):
         yield self._counter("connections_accepted", "Handshakes completed.", (), [((), counts.accepted)])
         ends: list[Sample] = [(("reset",), counts.reset), (("normal",), counts.closed - counts.reset)]
         yield self._counter("connections_closed", "Connections that ended.", ("how",), ends)
+        moves: list[Sample] = [
+            (("to_stack",), stack.departures.moved),
+            (("from_stack",), stack.arrivals.adopted),
+            (("between_apps",), stack.hand_overs.done),
+        ]
+        yield self._counter("connections_moved", "Connections that changed tiles unnoticed.", ("how",), moves)
+        yield self._gauge("buckets_held", "Buckets of flows this tile owns.", (), [((), stack.host.buckets.held)])
         segments: list[Sample] = [(("in",), counts.segments_in), (("out",), counts.segments_out)]
         yield self._counter("tcp_segments", "TCP segments; a super-segment counts once.", ("direction",), segments)
         events: list[Sample] = [
