@@ -8,7 +8,16 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-COLORS: Final = {"ok": "32", "ready": "32", "warn": "33", "starting": "33", "fail": "31", "failed": "31", "dead": "31"}
+COLORS: Final = {
+    "ok": "32",
+    "ready": "32",
+    "warn": "33",
+    "starting": "33",
+    "draining": "33",
+    "fail": "31",
+    "failed": "31",
+    "dead": "31",
+}
 
 
 def notice(line: str) -> None:

@@ -16,6 +16,7 @@ STARTING: Final = "starting"
 READY: Final = "ready"
 FAILED: Final = "failed"  # it runs and says it has a problem
 DEAD: Final = "dead"  # its process is gone
+DRAINING: Final = "draining"  # it takes nothing new, and finishes or hands over what it has
 
 
 class TileRow(NamedTuple):
@@ -74,14 +75,14 @@ def nic_name(kind: mesh_pb2.NicKind.ValueType) -> str:
 
 
 def _row(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, pid: int, status: mesh_pb2.TileStatus | None) -> TileRow:
-    said = status or mesh_pb2.TileStatus()
+    said = status if status is not None and (not pid or status.pid == pid) else mesh_pb2.TileStatus()
     x, y = coordinates(tile.tile, mesh.width)
     return TileRow(
         tile=tile.tile,
         x=x,
         y=y,
         role=role_name(tile.role),
-        state=_state(pid, said),
+        state=_state(pid, said, tile),
         pid=pid,
         rss_bytes=processes.resident_bytes(pid) if pid else 0,
         metrics_port=said.metrics_port,
@@ -94,9 +95,11 @@ def _row(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile, pid: int, status: mesh_pb2.Ti
     )
 
 
-def _state(pid: int, said: mesh_pb2.TileStatus) -> str:
+def _state(pid: int, said: mesh_pb2.TileStatus, tile: mesh_pb2.Tile) -> str:
     if said.problem:
         return FAILED
     if not pid:
         return DEAD
-    return READY if said.ready else STARTING
+    if not said.ready:
+        return STARTING
+    return DRAINING if tile.draining else READY
