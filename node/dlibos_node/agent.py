@@ -38,7 +38,6 @@ from dlibos_node.noc.link import Network
 from dlibos_node.noc.peer import Peer
 from dlibos_node.noc.queues import Queues
 from dlibos_node.noc.route import Grid
-from dlibos_node.roles.app import App
 from dlibos_node.roles.role import Role
 from dlibos_node.roles.stack import Stack
 from dlibos_node.sockets.layer import Sockets
@@ -138,6 +137,7 @@ class Agent:
             self._handover.start()
         await self._read_partitions()
         self._start_role(own)
+        self._watching = asyncio.create_task(self._watch())
         await self._network.serve(self.tile.address)
         for other in self._others():
             self._network.add(self._network.peers[other.tile], other.address)
@@ -154,7 +154,6 @@ class Agent:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         self.status.ready = True
-        self._watching = asyncio.create_task(self._watch())
         path = status_file(self.tile, self._directory).with_name("faults.jsonl")
         self._journal = asyncio.create_task(Journal(path, self.tile.tile, self._faults, self._faulted).run())
 
@@ -283,19 +282,21 @@ class Agent:
         said = b""
         while True:
             self._look()
-            if self.status.SerializeToString(deterministic=True) != said:
+            if self._said() != said:
                 self.report()
-                said = self.status.SerializeToString(deterministic=True)
+                said = self._said()
             await asyncio.sleep(WATCH)
+
+    def _said(self) -> bytes:
+        """Return what is worth a word by itself; how many connections there are is not."""
+        self.status.connections = 0
+        return self.status.SerializeToString(deterministic=True)
 
     def _look(self) -> None:
         if self._role is not None:
             self.status.drained = self._role.retired
-        if isinstance(self._role, Stack):
-            self.status.held = self._role.held
-            self.status.connections = len(self._role.host.flows)
-        elif isinstance(self._role, App):
-            self.status.connections = len(self._role.sockets)
+        if self.tile.role == mesh_pb2.ROLE_STACK:
+            self.status.held = self._role.held if isinstance(self._role, Stack) else _born_with(self.mesh, self.tile)
         self.status.epoch = self.mesh.epoch
         self.status.linked[:] = sorted(peer.number for peer in self._network.peers.values() if peer.up)
 
@@ -316,6 +317,7 @@ class Agent:
 
     def report(self) -> None:
         """Say the observed state, on the bus and in a file; a reader sees the old one or the new one, never a part."""
+        self._look()  # whoever hears of this tile for the first time must not think that it holds nothing
         self.status.sequence += 1
         self.status.connections = self._load.connections()
         if self._bus is not None:
@@ -435,6 +437,12 @@ class Agent:
 def explain(error: BaseException) -> str:
     """Return why a tile could not be what it was asked to be."""
     return str(error) or "the other tiles did not come up in time: see their logs"
+
+
+def _born_with(mesh: mesh_pb2.Mesh, tile: mesh_pb2.Tile) -> bytes:
+    """Return the buckets that a stack tile holds from its start, as TileStatus.held has them."""
+    bits = sum(1 << bucket for bucket, owner in enumerate(mesh.owners) if owner == tile.tile)
+    return bits.to_bytes((len(mesh.owners) + 7) // 8, "little")
 
 
 def _job(entry: mesh_pb2.Tile) -> tuple[mesh_pb2.Role.ValueType, int, str]:
