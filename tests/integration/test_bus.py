@@ -151,6 +151,7 @@ async def test_the_bus_comes_late_goes_and_comes_back(mesh: Mesh) -> None:
     for tile in (0, 1, 2):
         mesh.tiles.start(tile, 7)
     await mesh.ear.until(lambda: all("no bus" in mesh.tiles.log(tile) for tile in (0, 1, 2)))
+    await mesh.ear.until(lambda: all(mesh.tiles.ready(tile) for tile in (0, 1, 2)))
     assert await asyncio.to_thread(mesh.serves)
     for _ in range(2):
         mesh.ear.observed.clear()

@@ -11,6 +11,7 @@ from dlibos_node.memory.fault import Fault
 from dlibos_node.noc import tags
 from dlibos_node.roles.app import App
 from dlibos_node.roles.stack import Drop
+from dlibos_node.stack.ports import Drop as HostDrop
 from tests.support.applications import Echo, EchoServer, Recorder
 from tests.support.world import Visitor, World
 
@@ -199,7 +200,9 @@ class TestRetire:
         world.act(visitor, "shutdown")
         world.pass_time(1)
         assert has_retired(app)
-        assert world.connect().reason is not None, "nobody serves the port any more"
+        world.connect()
+        drops = world.chip.stacks[0].host.drops
+        assert drops[HostDrop.NOT_LISTENING] == 1, "nobody serves the port any more; another tile may come"
 
     def test_a_stack_tile_that_comes_up_is_not_told_to_send_connections(self) -> None:
         world = World(EchoServer().accept)

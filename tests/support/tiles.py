@@ -63,6 +63,11 @@ class Tiles:
     def log(self, tile: int) -> str:
         return (self._directory / "log" / f"tile-{tile}.log").read_text()
 
+    def ready(self, tile: int) -> bool:
+        """Whether a tile has written that it is ready."""
+        status = MeshDirectory(self._directory).read_status(tile)
+        return status is not None and status.ready and status.pid == self.processes[tile].pid
+
     def kill(self, tile: int) -> None:
         process = self.processes.pop(tile)
         process.kill()

@@ -37,6 +37,7 @@ POLL: Final = 0.2  # seconds
 TELL: Final = 10.0  # seconds between two words on how far it is
 SPELL: Final = 10  # seconds of one run of wrk
 CONNECTIONS: Final = 64
+ROLES: Final = (mesh_pb2.ROLE_DRIVER, mesh_pb2.ROLE_STACK, mesh_pb2.ROLE_APP)
 RSS_SLACK: Final = 16 << 20  # bytes an allocator may keep
 
 
@@ -102,7 +103,7 @@ def run(plan: SoakPlan, notice: Notice) -> SoakResult:
 
 def _soak(directory: MeshDirectory, plan: SoakPlan, notice: Notice) -> SoakResult:
     mesh = directory.read_mesh()
-    victims = [tile for tile in mesh.tiles if tile.tile % 2]
+    victims = [[tile for tile in mesh.tiles if tile.role == role][1] for role in ROLES]
     survivors = {tile.tile for tile in mesh.tiles} - {tile.tile for tile in victims}
     keeper = next(p.pid for p in processes.scan(directory.path) if p.module == processes.KEEPER_MODULE)
     roll, load, deaths = random.Random(plan.seed), Load(keeper, mesh), 0  # noqa: S311
