@@ -240,7 +240,8 @@ class Agent:
             log.info("the mesh has another use for this tile: its process is about to end")
             return
         if self._joining:
-            self._later = mesh
+            if self._later is None or mesh.epoch > self._later.epoch:
+                self._later = mesh
             return
         before, self.mesh, self.tile = self.mesh, mesh, mine
         self._ports.clear()

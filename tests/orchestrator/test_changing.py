@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError
 import pytest
 from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
-from dlibos_orchestrator.cli import assign, autoscale, changing, events, main, scale
+from dlibos_orchestrator.cli import assign, changing, events, main, scale
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,9 @@ def test_a_role_may_name_its_domain() -> None:
         assign.role("stack.shop")
 
 
-@pytest.mark.parametrize("text", ["0", "1", "-0.5", "x", "nan"])
-def test_a_share_is_a_part_of_one(text: str) -> None:
-    with pytest.raises(ArgumentTypeError, match=r"0\.75"):
-        autoscale.share(text)
-
-
 def test_a_policy_that_would_oscillate_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["autoscale", "on", "--low", "0.8", "--high", "0.7"]) == 2
-    assert "come and go for ever" in capsys.readouterr().err
+    assert main.run(["autoscale", "on", "high=0.7,low=0.8"]) == 2
+    assert "use 0 < low < high <= 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

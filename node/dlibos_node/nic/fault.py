@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from dlibos_node.errors import ConfigurationError
-from dlibos_node.nic.device import Device, DeviceStatistics
+from dlibos_node.nic.device import Device
 from dlibos_node.nic.memory import scatter
 from dlibos_node.nic.segment import complete_checksum, wire_packets
 from dlibos_node.nic.virtio import ETHERNET_LENGTH, HEADER_LENGTH, MAX_FRAME
+from dlibos_node.nic.wrapper import Wrapper
 from dlibos_node.wire.buffer import Buffer
 
 _IP: Final = HEADER_LENGTH + ETHERNET_LENGTH
@@ -96,7 +97,7 @@ class Lane:
         return True
 
 
-class Fault:
+class Fault(Wrapper):
     """A `Device` around another that loses, duplicates, corrupts and reorders wire packets of both directions.
 
     Long TCP segments are cut into wire packets first, so that the rates mean what they mean on a wire; corruption hits
@@ -106,28 +107,13 @@ class Fault:
     not a probability.
     """
 
-    __slots__ = (
-        "_device",
-        "_event",
-        "_poll",
-        "_ready",
-        "_scratch",
-        "_signalled",
-        "mtu",
-        "offloads",
-        "rx",
-        "statistics",
-        "tx",
-    )
+    __slots__ = ("_event", "_poll", "_ready", "_scratch", "_signalled", "rx", "tx")
 
     def __init__(self, device: Device, seed: int, rates: Rates) -> None:
         for name, rate in rates._asdict().items():
             if not 0.0 <= rate <= 1.0:
                 raise ConfigurationError(f"fault rate {name}={rate} is not a probability; give a number from 0 to 1")
-        self._device: Final = device
-        self.mtu = device.mtu
-        self.offloads = device.offloads
-        self.statistics: DeviceStatistics = device.statistics
+        super().__init__(device)
         self.rx: Final = Lane(f"{seed} rx", rates)
         self.tx: Final = Lane(f"{seed} tx", rates)
         self._ready: Final[deque[bytearray]] = deque()
@@ -160,23 +146,6 @@ class Fault:
                 taken &= self._device.transmit((leaving,))
         self._signal()
         return taken
-
-    def attach(self) -> None:
-        """Attach the device (see Device)."""
-        self._device.attach()
-
-    def quiesce(self) -> None:
-        """Quiesce the device (see Device)."""
-        self._device.quiesce()
-
-    @property
-    def idle(self) -> bool:
-        """Whether the device is (see Device)."""
-        return self._device.idle
-
-    def detach(self) -> None:
-        """Detach the device (see Device)."""
-        self._device.detach()
 
     def close(self) -> None:
         """Close the device; packets that wait are lost."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from dlibos_node.errors import DeviceError
-from dlibos_node.nic.device import Device, DeviceStatistics
+from dlibos_node.nic.device import Device
 from dlibos_node.nic.virtio import HEADER_LENGTH
+from dlibos_node.nic.wrapper import Wrapper
 from dlibos_node.wire.buffer import Buffer
 
 _FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)
@@ -23,7 +24,7 @@ _BUFFER: Final = 1 << 16  # bytes held back at most
 _SECOND: Final = 1_000_000_000  # in nanoseconds
 
 
-class Pcap:
+class Pcap(Wrapper):
     """A `Device` around another that records both directions, in wall-clock time, without the virtio header.
 
     Frames are recorded as they pass: a segment that the device will cut is one long frame, and one whose checksum the
@@ -32,13 +33,10 @@ class Pcap:
     When the file cannot be written any more (disk full), capturing ends, the device goes on, and `lost` counts.
     """
 
-    __slots__ = ("_device", "_dirty", "_file", "lost", "mtu", "offloads", "statistics")
+    __slots__ = ("_dirty", "_file", "lost")
 
     def __init__(self, device: Device, path: str) -> None:
-        self._device: Final = device
-        self.mtu = device.mtu
-        self.offloads = device.offloads
-        self.statistics: DeviceStatistics = device.statistics
+        super().__init__(device)
         self.lost = 0  # frames that passed but could not be recorded
         self._dirty = True
         try:
@@ -76,23 +74,6 @@ class Pcap:
             self._file.flush()
         except (OSError, ValueError):
             self._give_up()
-
-    def attach(self) -> None:
-        """Attach the device (see Device)."""
-        self._device.attach()
-
-    def quiesce(self) -> None:
-        """Quiesce the device (see Device)."""
-        self._device.quiesce()
-
-    @property
-    def idle(self) -> bool:
-        """Whether the device is (see Device)."""
-        return self._device.idle
-
-    def detach(self) -> None:
-        """Detach the device (see Device)."""
-        self._device.detach()
 
     def close(self) -> None:
         """Write out what is buffered and close both the file and the device."""

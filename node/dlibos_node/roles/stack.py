@@ -110,19 +110,16 @@ class Stack:
         self._retiring = False
         self.departures = Departures(self.host, port, self._events, self._stacks, self._apps, faults)
         self.arrivals = Arrivals(
-            self.host,
-            port,
-            self._events,
-            self._stacks,
-            self._apps,
-            ports,
-            faults,
-            self._examine,
-            self.departures.plan,
+            self.host, port, self._events, self._stacks, self._apps, ports, faults, self._examine, self.departures.plan,
             protected=protected,
-        )
+        )  # fmt: skip
         self.orphans = Orphans(self.host, port, ports, faults, neighbour, protected=protected)
-        tables: dict[str, Table] = {
+        peers = [*drivers.values(), *apps.values(), *stacks.values()]
+        self.dispatch = Dispatch(queues, self._tables(), peers, faults, protected=protected)
+
+    def _tables(self) -> dict[str, Table]:
+        """Return what a tile of each role may say."""
+        return {
             "driver": {
                 tags.RX: (self._receive, 2),
                 tags.TX_DONE: (self._done, 1),
@@ -149,8 +146,6 @@ class Stack:
                 tags.BUCKETS: (self.arrivals.on_buckets, 1),
             },
         }
-        peers = [*drivers.values(), *apps.values(), *stacks.values()]
-        self.dispatch = Dispatch(queues, tables, peers, faults, protected=protected)
 
     def _now(self) -> int:
         return int(self._clock.time() * 1e6)

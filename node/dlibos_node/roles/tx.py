@@ -19,9 +19,8 @@ from dlibos_node.tcp.span import Span
 
 HEADER_SIZE: Final = layout.TX.pools[0].size  # Ethernet 14, IPv4 up to 60, TCP up to 60 do not all come at once
 FRAME_SIZE: Final = layout.TX.pools[1].size  # whole frames the stack makes itself: ICMP echo
-_CLIENT_PORT: Final = (
-    17  # where in a flow's key the client's port begins, without its lowest bit: Linux draws even ones
-)
+# Where in a flow's key the client's port begins, without its lowest bit: Linux draws even ones.
+_CLIENT_PORT: Final = 17
 _LARGE_AT: Final = layout.RX.pools[1].base  # where a driver's large receive buffers begin
 
 

@@ -55,7 +55,7 @@ class Crowd:
         self._directory = directory
         self._keeper = next(p.pid for p in processes.scan(directory.path) if p.module == processes.KEEPER_MODULE)
         self._url = f"http://{local.reachable_address(directory.read_mesh())}/"
-        self.load: Load | None = None
+        self._load: Load | None = None
 
     @contextmanager
     def loaded(self, connections: int) -> Iterator[None]:
@@ -74,7 +74,14 @@ class Crowd:
             finally:
                 process.send_signal(signal.SIGINT)
                 text, _ = process.communicate(timeout=GRACE)
-        self.load = parse(text)
+        self._load = parse(text)
+
+    @property
+    def load(self) -> Load:
+        """What wrk came to, behind the block. MeshStateError before."""
+        if self._load is None:
+            raise MeshStateError("wrk has not ended yet: it tells its result behind the block that it runs in")
+        return self._load
 
     @contextmanager
     def watched(self, kept: int) -> Iterator[Witness]:

@@ -96,8 +96,6 @@ def _heal(directory: MeshDirectory, options: MeshOptions, plan: Plan, notice: Ca
                     notice(_line(deaths[-1]))
             deaths.append(_orphan(directory, options, crowd, witness))
             notice(_line(deaths[-1]))
-    if crowd.load is None:
-        raise AssertionError("unreachable: the block above has ended in order")
     return Result(deaths, crowd.load)
 
 

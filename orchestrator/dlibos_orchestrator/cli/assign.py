@@ -8,7 +8,7 @@ from typing import Final
 
 from dlibos.control.v1 import mesh_pb2, orchestrator_pb2
 
-from dlibos_orchestrator.cli import changing, values
+from dlibos_orchestrator.cli import changing
 from dlibos_orchestrator.cli.parser import Subparsers, did_you_mean
 
 NAME: Final = "assign"
@@ -27,9 +27,8 @@ def add(subparsers: Subparsers) -> None:
         help="give a tile a role",
         description="Give a tile a role: it hands over what it has first, and keeps the new role whatever is scaled.",
     )
-    parser.add_argument("tile", type=values.count, metavar="TILE", help="its number, as `dlibos ps` shows it")
+    changing.add_tile(parser)
     parser.add_argument("role", type=role, metavar="ROLE", help=f"{', '.join(ROLES)}; app.DOMAIN")
-    changing.add_flags(parser)
     parser.set_defaults(run=run)
 
 

@@ -31,6 +31,12 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("-o", "--output", choices=("table", "wide", "json"), default="table", help="how to print")
 
 
+def add_tile(parser: Parser) -> None:
+    """Add the tile that a command is about, and the flags of a command that changes a mesh."""
+    parser.add_argument("tile", type=values.count, metavar="TILE", help="its number, as `dlibos ps` shows it")
+    add_flags(parser)
+
+
 def running_mesh(name: str) -> MeshDirectory:
     """Return the directory of a mesh that is up; UsageError, MeshStateError."""
     check_name(name)

@@ -7,7 +7,7 @@ from typing import Final
 
 from dlibos.control.v1 import orchestrator_pb2
 
-from dlibos_orchestrator.cli import changing, values
+from dlibos_orchestrator.cli import changing
 from dlibos_orchestrator.cli.parser import Subparsers
 
 NAME: Final = "drain"
@@ -20,8 +20,7 @@ def add(subparsers: Subparsers) -> None:
         help="take a tile out of service",
         description="Take a tile out of service: others of its role take over what it has, and it is idle then.",
     )
-    parser.add_argument("tile", type=values.count, metavar="TILE", help="its number, as `dlibos ps` shows it")
-    changing.add_flags(parser)
+    changing.add_tile(parser)
     parser.set_defaults(run=run)
 
 

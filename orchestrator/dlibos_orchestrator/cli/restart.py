@@ -7,7 +7,7 @@ from typing import Final
 
 from dlibos.control.v1 import orchestrator_pb2
 
-from dlibos_orchestrator.cli import changing, values
+from dlibos_orchestrator.cli import changing
 from dlibos_orchestrator.cli.parser import Subparsers
 
 NAME: Final = "restart"
@@ -20,8 +20,7 @@ def add(subparsers: Subparsers) -> None:
         help="start a tile's process anew",
         description="Start a tile's process anew. Where others of its role can take over what it has, nobody notices.",
     )
-    parser.add_argument("tile", type=values.count, metavar="TILE", help="its number, as `dlibos ps` shows it")
-    changing.add_flags(parser)
+    changing.add_tile(parser)
     parser.set_defaults(run=run)
 
 
