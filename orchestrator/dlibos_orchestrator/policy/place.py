@@ -3,7 +3,7 @@
 What crosses the chip for one request is taken from the messages of node/dlibos_node/noc/tags.py, in words of 64 bits,
 one word of header each (UDN), for a request and an answer that fit one frame:
 
-    edge    driver  idesc 8 words in, edesc 2 words out (mPIPE; the payload itself goes by DMA)           10
+    edge    driver  descriptors of 64 bytes in, 16 bytes out (mPIPE's rings, Linux arch/tile; payload by DMA)  10
     driver  stack   RX 3, TX_DONE 2                                                                       5
     stack   driver  TX 6 (meta, header, one payload descriptor), RELEASE 2                                8
     stack   app     RECV 4, SENT 3                                                                        7
