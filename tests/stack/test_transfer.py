@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ from dlibos_node.tcp.config import TcpConfig
 from dlibos_node.tcp.connection import Connection
 from dlibos_node.tcp.span import Span
 from dlibos_node.tcp.statistics import Statistics
+from dlibos_node.tcp.tcb import Tcb
 from dlibos_node.tcp.time_wait import TimeWait
 from dlibos_node.tcp.timers import NEVER
 from dlibos_node.wire.tcp import ACK, Options
@@ -18,7 +21,14 @@ from dlibos_node.wire.tcp import ACK, Options
 MAC, PEER, ADDRESS = bytes(5) + b"\1", bytes(5) + b"\2", 0x0A4D0002
 KEY = 0x0A4D0001 << 32 | 50_000 << 16 | 80
 CONFIG = TcpConfig()
-STATE = [name for name in Connection.__mro__[1].__slots__ if name not in {"config", "statistics", "congestion", "rto"}]  # type: ignore[attr-defined]
+# Compiled, a class has no __slots__; its attributes are descriptors in either build.
+STATE = [
+    name
+    for name, what in vars(Tcb).items()
+    if (inspect.ismemberdescriptor(what) or inspect.isgetsetdescriptor(what))
+    and not name.startswith("__")
+    and name not in {"config", "statistics", "congestion", "rto"}
+]
 LATER = 7_000_000  # the receiver's clock is another
 
 
